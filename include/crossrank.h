@@ -1,0 +1,205 @@
+/* crossrank: exact scores of (query, passage) pairs from BERT cross-encoders.
+ *
+ * This header is the library's whole public face. A program opens a model
+ * folder once, then scores from as many threads as it likes:
+ *
+ *     cr_options options;
+ *     cr_options_init(&options);
+ *     options.model = "models/crossrank-minilm-l6";
+ *     cr_ranker *ranker;
+ *     cr_error error;
+ *     if (cr_ranker_open(&options, &ranker, &error) != CR_OK)
+ *         return report(error.message);
+ *     cr_score(ranker, pairs, n_pairs, scores, &error);
+ *     cr_ranker_close(ranker);
+ *
+ * Threads: every call on an open ranker may be made from many threads at once;
+ * only cr_ranker_close must not run while another call on that ranker does.
+ * There is no global state.
+ * Ownership: what the caller passes in stays the caller's and is not kept
+ * after the call; what a call hands out belongs to the ranker and lives as
+ * long as it, unless said otherwise.
+ * Errors: every fallible call returns a status and, if `error` is not NULL,
+ * writes a message that names the value, the limit and the fix. */
+#ifndef CROSSRANK_H
+#define CROSSRANK_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#if defined(__GNUC__)
+#define CR_API __attribute__((visibility("default")))
+#else
+#define CR_API
+#endif
+
+/* ---- Status and errors -------------------------------------------------- */
+
+typedef enum cr_status {
+    CR_OK = 0,
+    CR_ERR_ARGUMENT,    /* the caller broke the call's rules */
+    CR_ERR_INPUT,       /* text or a data file is not acceptable */
+    CR_ERR_MODEL,       /* model files are missing, corrupt or contradictory */
+    CR_ERR_UNSUPPORTED, /* a sound model of a kind that is not supported */
+    CR_ERR_UNAVAILABLE, /* backend, device, dtype or ISA is not there */
+    CR_ERR_MEMORY,      /* an allocation failed */
+    CR_ERR_IO,          /* the operating system refused a read or a write */
+    CR_ERR_OVERLOADED,  /* a queue is full; try again later */
+    CR_ERR_DEADLINE,    /* the caller's deadline passed */
+    CR_ERR_CANCELLED,   /* the caller gave up */
+    CR_ERR_INTERNAL     /* a fault of this program */
+} cr_status;
+
+enum { CR_ERROR_MESSAGE_BYTES = 512 };
+
+/* What went wrong. `line` and `column` count from 1 and are 0 where no file
+ * position applies; `message` is NUL-terminated UTF-8 on one line. */
+typedef struct cr_error {
+    cr_status status;
+    uint64_t line;
+    uint64_t column;
+    char message[CR_ERROR_MESSAGE_BYTES];
+} cr_error;
+
+/* A short name such as "CR_ERR_MODEL"; never NULL. */
+CR_API const char *cr_status_name(cr_status status);
+/* One sentence on the status; never NULL. */
+CR_API const char *cr_status_text(cr_status status);
+/* The library's version, "MAJOR.MINOR.PATCH". */
+CR_API const char *cr_version(void);
+
+/* ---- Opening a model ---------------------------------------------------- */
+
+typedef struct cr_ranker cr_ranker;
+
+/* What is cut from a pair of more than max_length tokens. */
+typedef enum cr_truncation {
+    CR_TRUNCATE_LONGEST_FIRST = 0, /* as sentence-transformers does */
+    CR_TRUNCATE_ONLY_SECOND        /* the passage alone, never the query */
+} cr_truncation;
+
+/* What is applied to a logit to make it a score. */
+typedef enum cr_activation {
+    CR_ACTIVATION_MODEL = 0, /* what the model's configuration asks for */
+    CR_ACTIVATION_NONE,      /* the logit itself */
+    CR_ACTIVATION_SIGMOID,   /* 1 / (1 + exp(-logit)) */
+    CR_ACTIVATION_TANH       /* only ever a model's own choice */
+} cr_activation;
+
+/* Set by cr_options_init; change what you need. NULL and 0 mean "default". */
+typedef struct cr_options {
+    size_t struct_bytes;      /* sizeof(cr_options), for later versions */
+    const char *model;        /* model folder; required */
+    const char *backend;      /* "cpu" */
+    const char *device;       /* "cpu" */
+    const char *dtype;        /* "auto", "fp32", "bf16", "int8" */
+    const char *isa;          /* "auto" or a name listed by cr_isa_names */
+    uint32_t threads;         /* 0: CPU quota and affinity decide */
+    uint32_t max_length;      /* tokens a pair, 0: the model's own limit */
+    cr_truncation truncation; /* of pairs longer than max_length */
+    cr_activation activation; /* of the scores that cr_score returns */
+} cr_options;
+
+CR_API void cr_options_init(cr_options *options);
+
+/* Loads a model folder in Hugging Face layout and starts `threads` lanes.
+ * On success *ranker must be closed by cr_ranker_close; on failure it is
+ * NULL. CR_ERR_MODEL, CR_ERR_UNSUPPORTED, CR_ERR_UNAVAILABLE, CR_ERR_ARGUMENT,
+ * CR_ERR_IO and CR_ERR_MEMORY are possible. */
+CR_API cr_status cr_ranker_open(const cr_options *options, cr_ranker **ranker,
+                                cr_error *error);
+/* Waits for the lanes to stop and frees everything. NULL is allowed. */
+CR_API void cr_ranker_close(cr_ranker *ranker);
+
+/* What is open: strings live as long as the ranker. */
+typedef struct cr_ranker_info {
+    const char *model_path;
+    const char *model_name; /* last part of the path */
+    const char *backend;
+    const char *device;
+    const char *dtype; /* what really runs: "fp32", "bf16" or "int8" */
+    const char *isa;   /* what really runs: "avx2" ... */
+    uint32_t threads;  /* lanes */
+    uint32_t max_length;
+    uint32_t n_layers;
+    uint32_t n_heads;
+    uint32_t hidden_size;
+    uint32_t intermediate_size;
+    uint32_t vocab_size;
+    uint32_t n_labels;
+    cr_truncation truncation;
+    cr_activation activation; /* resolved, never CR_ACTIVATION_MODEL */
+    uint64_t weight_bytes;    /* of memory, packed */
+    uint64_t workspace_bytes; /* of memory, all lanes */
+} cr_ranker_info;
+
+CR_API void cr_ranker_get_info(const cr_ranker *ranker, cr_ranker_info *info);
+
+/* Names of the instruction sets that this machine can run and this build
+ * holds, fastest first, ending with NULL. Static. */
+CR_API const char *const *cr_isa_names(void);
+
+/* ---- Scoring ------------------------------------------------------------ */
+
+/* `len` bytes of text; need not end with NUL and may hold NUL bytes. Bytes
+ * that are not valid UTF-8 are read as U+FFFD, one for each maximal ill-formed
+ * part, as Python's errors="replace" does. */
+typedef struct cr_text {
+    const char *data;
+    size_t len;
+} cr_text;
+
+typedef struct cr_pair {
+    cr_text query;
+    cr_text passage;
+} cr_pair;
+
+/* Scores pairs[n] into scores[n], in order. A score depends on its pair and
+ * the model only: never on the other pairs, their order, the number of lanes
+ * or other callers. Blocks until done; allocates nothing. n may be 0. */
+CR_API cr_status cr_score(cr_ranker *ranker, const cr_pair *pairs, size_t n,
+                          float *scores, cr_error *error);
+
+typedef struct cr_ranked {
+    size_t index; /* of the passage, as given */
+    float score;
+} cr_ranked;
+
+/* Scores passages[n] against one query and writes the best `top_n` (0: all)
+ * to ranked[], best first, equal scores by lower index. ranked[] must have
+ * room for n entries whatever top_n is; *n_ranked = min(n, top_n). */
+CR_API cr_status cr_rank(cr_ranker *ranker, cr_text query,
+                         const cr_text *passages, size_t n, size_t top_n,
+                         cr_ranked *ranked, size_t *n_ranked, cr_error *error);
+
+/* ---- Tokenizing --------------------------------------------------------- */
+
+/* One pair as the model sees it: [CLS] query [SEP] passage [SEP]. */
+typedef struct cr_encoding {
+    size_t n_tokens;
+    const int32_t *ids;          /* [n_tokens] */
+    const uint8_t *type_ids;     /* [n_tokens], 0 query side, 1 passage side */
+    const uint32_t (*offsets)[2]; /* [n_tokens] begin and end in code points of
+                                    the text that the token is from; 0,0 for
+                                    tokens that are in no text */
+    size_t n_truncated;          /* tokens that were cut from the pair */
+} cr_encoding;
+
+/* Encodes one pair as cr_score would. *encoding must be freed by
+ * cr_encoding_free. Reads the whole pair to count what is cut. */
+CR_API cr_status cr_tokenize(const cr_ranker *ranker, const cr_pair *pair,
+                             cr_encoding **encoding, cr_error *error);
+CR_API void cr_encoding_free(cr_encoding *encoding);
+/* The vocabulary's text of a token id; empty for an id outside it. */
+CR_API cr_text cr_token_text(const cr_ranker *ranker, int32_t id);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

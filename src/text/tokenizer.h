@@ -1,0 +1,108 @@
+/* The tokenizer: pairs of texts to ids, exactly as Hugging Face `tokenizers`.
+ *
+ * BERT's text cleaning, word splitting and WordPiece, then the pair layout
+ * [CLS] query [SEP] passage [SEP] cut to a budget. Ids, type ids, truncation
+ * and offsets are those of the package version that tables are generated
+ * from (tools/gen_unicode_tables.py). It is not a general tokenizer: BPE and
+ * Unigram models are somebody else's work.
+ *
+ * Threads: a cr_tokenizer never changes after it is made; any number of
+ * threads may encode with it, each with a scratch of its own.
+ * Memory: encoding allocates nothing; all sizes are known from max_length. */
+#ifndef CR_TEXT_TOKENIZER_H
+#define CR_TEXT_TOKENIZER_H
+
+#include "base/error.h"
+
+typedef struct cr_tokenizer cr_tokenizer;
+
+/* A token of the vocabulary that is found in raw text before any cleaning,
+ * such as "[SEP]". */
+typedef struct cr_special_token {
+    cr_text text;
+    int32_t id;
+} cr_special_token;
+
+/* What the model's files say about its tokenizer. Texts belong to whoever
+ * filled it and are copied by cr_tokenizer_new. */
+typedef struct cr_tokenizer_spec {
+    const cr_text *vocab; /* [n_vocab] by id; empty text: id is not in use */
+    size_t n_vocab;
+    const cr_special_token *specials;
+    size_t n_specials;
+    int32_t cls_id, sep_id, unk_id;
+    bool clean_text;
+    bool split_cjk;
+    bool strip_accents;
+    bool lowercase;
+    uint32_t max_word_chars;  /* longer words are unk; 100 for BERT */
+    cr_text continuing_prefix; /* "##" */
+} cr_tokenizer_spec;
+
+/* CR_ERR_MODEL where the vocabulary contradicts itself. */
+cr_status cr_tokenizer_new(const cr_tokenizer_spec *spec,
+                           cr_tokenizer **tokenizer, cr_error *error);
+void cr_tokenizer_free(cr_tokenizer *tokenizer);
+
+size_t cr_tokenizer_vocab_size(const cr_tokenizer *tokenizer);
+/* Empty where the id is outside the vocabulary. */
+cr_text cr_tokenizer_token_text(const cr_tokenizer *tokenizer, int32_t id);
+
+/* Tokens that a pair has besides its texts': [CLS], [SEP], [SEP]. */
+enum { CR_PAIR_SPECIALS = 3 };
+/* The least max_length: the specials alone. */
+enum { CR_MIN_PAIR_TOKENS = CR_PAIR_SPECIALS };
+
+/* Working memory of one encoding thread, sized for one max_length. */
+typedef struct cr_token_scratch cr_token_scratch;
+cr_status cr_token_scratch_new(uint32_t max_length, cr_token_scratch **scratch,
+                               cr_error *error);
+void cr_token_scratch_free(cr_token_scratch *scratch);
+
+/* Tokens of one text without specials; arrays are the scratch's or the
+ * caller's and hold at most `capacity` tokens. */
+typedef struct cr_tokens {
+    int32_t *ids;            /* [capacity] */
+    uint32_t (*offsets)[2];  /* [capacity] code points, or NULL: not wanted */
+    size_t n;
+    size_t capacity;
+    size_t n_beyond; /* tokens after the first `capacity`; only if counted */
+    bool cut;        /* there are tokens beyond capacity */
+} cr_tokens;
+
+/* Tokens of `text`, at most tokens->capacity of them. With count_all the whole
+ * text is read to fill n_beyond; otherwise reading ends as soon as one token
+ * too many is seen, so the cost is that of the capacity and not of the text. */
+void cr_tokenizer_encode(const cr_tokenizer *tokenizer,
+                         cr_token_scratch *scratch, cr_text text,
+                         bool count_all, cr_tokens *tokens);
+
+/* How many tokens of each side a pair keeps when it is cut to max_length, as
+ * `tokenizers` decides. n_query and n_passage may be capped at max_length. */
+typedef struct cr_pair_cut {
+    size_t n_query;
+    size_t n_passage;
+} cr_pair_cut;
+cr_pair_cut cr_pair_truncate(size_t n_query, size_t n_passage,
+                             uint32_t max_length, cr_truncation truncation);
+
+/* One whole pair into ids[max_length] and type_ids[max_length]; returns the
+ * number of tokens written, at least CR_PAIR_SPECIALS. *truncated (may be
+ * NULL) says whether anything was cut. The query may be encoded once and
+ * given again as `query_tokens` (capacity >= max_length) instead of
+ * pair->query, which is then not read. */
+size_t cr_tokenizer_encode_pair(const cr_tokenizer *tokenizer,
+                                cr_token_scratch *scratch, const cr_pair *pair,
+                                const cr_tokens *query_tokens,
+                                uint32_t max_length, cr_truncation truncation,
+                                int32_t *ids, uint8_t *type_ids,
+                                bool *truncated);
+
+/* The same with offsets and the exact number of cut tokens, on the heap, for
+ * people who look at tokens. */
+cr_status cr_tokenizer_explain_pair(const cr_tokenizer *tokenizer,
+                                    const cr_pair *pair, uint32_t max_length,
+                                    cr_truncation truncation,
+                                    cr_encoding **encoding, cr_error *error);
+
+#endif
