@@ -1,0 +1,50 @@
+"""What every Python test may ask for: the build to test, the shared data, and
+a way to run the program. The build folder is CROSSRANK_BUILD (default build),
+the shared data CROSSRANK_SHARED (default ../shared beside the project)."""
+
+import os
+import pathlib
+import subprocess
+
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def root():
+    return ROOT
+
+
+@pytest.fixture(scope="session")
+def build():
+    folder = pathlib.Path(os.environ.get("CROSSRANK_BUILD", ROOT / "build"))
+    if not (folder / "crossrank").exists():
+        pytest.fail(f"no program in {folder}: run ./run build first")
+    return folder.resolve()
+
+
+@pytest.fixture(scope="session")
+def slower():
+    """By what factor a sanitizer build may exceed a time limit."""
+    return float(os.environ.get("CROSSRANK_SLOWER", "1"))
+
+
+@pytest.fixture(scope="session")
+def shared():
+    folder = pathlib.Path(os.environ.get("CROSSRANK_SHARED",
+                                         ROOT.parent / "shared"))
+    if not folder.is_dir():
+        pytest.skip(f"the shared data is not here: {folder}")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def crossrank(build, slower):
+    """crossrank(*arguments, stdin=b"", seconds=60) -> CompletedProcess, with
+    bytes; it may fail."""
+    def run(*arguments, stdin=b"", seconds=60, **options):
+        return subprocess.run(
+            [build / "crossrank", *map(str, arguments)], input=stdin,
+            capture_output=True, timeout=seconds * slower, **options)
+    return run
