@@ -1,0 +1,134 @@
+/* fp32 attention of one sequence, a few query rows at a time.
+ *
+ * The keys of a head are turned into panels once, so that scores are the same
+ * tile product as any other. The scores of CR_ROWS queries become weights in a
+ * small buffer that stays in the nearest cache, and then weigh the values,
+ * which already lie as panels. The full score matrix is never written. */
+#include "kernels/isa.h"
+#include "kernels/math16.h"
+#include "kernels/tile.h"
+
+#include <float.h>
+
+static size_t padded(size_t n) {
+    return (n + CR_PANEL - 1) / CR_PANEL * CR_PANEL;
+}
+
+/* keys[length][ld] -> panels[length / 16][width][16]; lanes beyond the length
+ * are 0, so that their scores are finite before they are masked. */
+static void turn_keys(const float *keys, size_t ld, size_t length, size_t width,
+                      float *panels) {
+    for (size_t first = 0; first < length; first += CR_PANEL) {
+        size_t lanes = length - first < CR_PANEL ? length - first : CR_PANEL;
+        float *panel = panels + first * width;
+        if (lanes < CR_PANEL)
+            memset(panel, 0, width * CR_PANEL * sizeof *panel);
+        for (size_t lane = 0; lane < lanes; lane++)
+            for (size_t d = 0; d < width; d++)
+                panel[d * CR_PANEL + lane] = keys[(first + lane) * ld + d];
+    }
+}
+
+/* scores[rows][ld] of one panel (or two) of keys. */
+CR_INLINE void score_tile(const cr_tile *t, float *scores, size_t ld,
+                          const size_t rows, const size_t panels) {
+    v16 sum[CR_ROWS][CR_PANELS];
+    for (size_t i = 0; i < rows; i++)
+        for (size_t j = 0; j < panels; j++)
+            sum[i][j] = v16_zero();
+    cr_tile_add(t, rows, panels, sum);
+    for (size_t i = 0; i < rows; i++)
+        for (size_t j = 0; j < panels; j++)
+            v16_store(scores + i * ld + j * CR_PANEL, sum[i][j]);
+}
+
+/* One row of scores to weights exp2(factor (s - max)), not yet divided by
+ * their sum, which is returned. Lanes beyond the length become 0. */
+CR_INLINE float weigh(float *row, size_t length, float factor) {
+    size_t end = padded(length), tail = length % CR_PANEL;
+    if (tail) {
+        float *last = row + end - CR_PANEL;
+        v16_store(last, v16_first(tail, v16_load(last), v16_set(-FLT_MAX)));
+    }
+    v16 most = v16_load(row);
+    for (size_t i = CR_PANEL; i < end; i += CR_PANEL)
+        most = v16_max(most, v16_load(row + i));
+    v16 shift = v16_set(-v16_max_lane(most) * factor);
+    v16 times = v16_set(factor), sum = v16_zero();
+    for (size_t i = 0; i < end; i += CR_PANEL) {
+        v16 x = v16_exp2(v16_fma(v16_load(row + i), times, shift));
+        sum = v16_add(sum, x);
+        v16_store(row + i, x);
+    }
+    return v16_sum(sum);
+}
+
+/* out[rows][ld_out] of one panel (or two) of the values. */
+CR_INLINE void value_tile(const cr_tile *t, const float *sums, float *out,
+                          size_t ld_out, const size_t rows,
+                          const size_t panels) {
+    v16 sum[CR_ROWS][CR_PANELS];
+    for (size_t i = 0; i < rows; i++)
+        for (size_t j = 0; j < panels; j++)
+            sum[i][j] = v16_zero();
+    cr_tile_add(t, rows, panels, sum);
+    for (size_t i = 0; i < rows; i++) {
+        v16 share = v16_set(1 / sums[i]);
+        for (size_t j = 0; j < panels; j++)
+            v16_store(out + i * ld_out + j * CR_PANEL,
+                      v16_mul(sum[i][j], share));
+    }
+}
+
+/* Panels that one tile can take of the `left` columns. */
+CR_INLINE size_t panels_of(size_t left) {
+    return left >= CR_PANELS * CR_PANEL ? CR_PANELS : 1;
+}
+
+/* Query rows [row, row + rows) of one head. */
+static void attend_rows(const cr_attention_f32 *g, const float *head,
+                        const float *keys, float *scores, size_t row,
+                        size_t rows, float *out) {
+    size_t end = padded(g->length), width = g->head_width;
+    size_t row_floats = g->n_heads * width;
+    cr_tile t = {.a = head + row * g->ld_qkv,
+                 .lda = g->ld_qkv,
+                 .panel_step = width * CR_PANEL,
+                 .row_step = CR_PANEL,
+                 .k = width};
+    for (size_t i = 0, n; i < end; i += n * CR_PANEL) {
+        n = panels_of(end - i);
+        t.b = keys + i * width;
+        CR_TILE_SWITCH(rows, n, score_tile, &t, scores + i, end)
+    }
+    float sums[CR_ROWS];
+    const float log2_e = 1.442695041f;
+    for (size_t i = 0; i < rows; i++)
+        sums[i] = weigh(scores + i * end, g->length, g->scale * log2_e);
+    t = (cr_tile){.a = scores,
+                  .lda = end,
+                  .panel_step = CR_PANEL,
+                  .row_step = g->ld_qkv,
+                  .k = g->length};
+    out += row * g->ld_out;
+    for (size_t i = 0, n; i < width; i += n * CR_PANEL) {
+        n = panels_of(width - i);
+        t.b = head + 2 * row_floats + i;
+        CR_TILE_SWITCH(rows, n, value_tile, &t, sums, out + i, g->ld_out)
+    }
+}
+
+void CR_ISA_NAME(attention_f32)(const cr_attention_f32 *g) {
+    size_t width = g->head_width, row_floats = g->n_heads * width;
+    float *keys = g->scratch;
+    float *scores = keys + padded(g->length) * width;
+    for (size_t h = 0; h < g->n_heads; h++) {
+        const float *head = g->qkv + h * width;
+        turn_keys(head + row_floats, g->ld_qkv, g->length, width, keys);
+        for (size_t row = g->first_row; row < g->end_row; row += CR_ROWS) {
+            size_t left = g->end_row - row;
+            attend_rows(g, head, keys, scores, row,
+                        left < CR_ROWS ? left : CR_ROWS, g->out + h * width);
+        }
+    }
+}

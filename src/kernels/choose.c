@@ -1,0 +1,97 @@
+/* Which operation table runs: what was built, what the CPU has, who asks. */
+#include "kernels/isa.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { MAX_ISAS = 8 };
+
+/* Every name that some build has, fastest first. */
+static const char *const ALL_NAMES[] = {"avx512", "avx2", "neon", "base",
+                                        "ref"};
+
+#if defined(__x86_64__)
+static bool has_avx512(void) {
+    return __builtin_cpu_supports("avx512f") &&
+           __builtin_cpu_supports("avx512bw") &&
+           __builtin_cpu_supports("avx512dq") &&
+           __builtin_cpu_supports("avx512vl");
+}
+
+static bool has_avx2(void) {
+    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+}
+#endif
+
+/* Fills list[] up to a NULL; runs once, before main. */
+static const cr_kernels *available[MAX_ISAS];
+static const char *names[MAX_ISAS];
+
+__attribute__((constructor)) static void find_available(void) {
+    size_t n = 0;
+#if defined(__x86_64__)
+    __builtin_cpu_init();
+    if (has_avx512())
+        available[n++] = &cr_kernels_avx512;
+    if (has_avx2())
+        available[n++] = &cr_kernels_avx2;
+#elif defined(__aarch64__)
+    available[n++] = &cr_kernels_neon;
+#endif
+    available[n++] = &cr_kernels_base;
+    available[n++] = &cr_kernels_ref;
+    for (size_t i = 0; i < n; i++)
+        names[i] = available[i]->name;
+}
+
+const cr_kernels *const *cr_kernels_available(void) { return available; }
+
+const char *const *cr_isa_names(void) { return names; }
+
+static bool known_name(const char *name) {
+    for (size_t i = 0; i < sizeof ALL_NAMES / sizeof *ALL_NAMES; i++)
+        if (strcmp(ALL_NAMES[i], name) == 0)
+            return true;
+    return false;
+}
+
+/* The available names with commas, into text[size]. */
+static void list_names(char *text, size_t size) {
+    text[0] = '\0';
+    for (size_t i = 0; names[i]; i++) {
+        size_t len = strlen(text);
+        snprintf(text + len, size - len, "%s%s", i ? ", " : "", names[i]);
+    }
+}
+
+cr_status cr_kernels_choose(const char *name, const cr_kernels **kernels,
+                            cr_error *error) {
+    if (!name || strcmp(name, "auto") == 0)
+        name = getenv("CROSSRANK_ISA");
+    if (!name || !*name || strcmp(name, "auto") == 0) {
+        *kernels = available[0];
+        return CR_OK;
+    }
+    for (size_t i = 0; available[i]; i++)
+        if (strcmp(available[i]->name, name) == 0) {
+            *kernels = available[i];
+            return CR_OK;
+        }
+    char list[128];
+    list_names(list, sizeof list);
+    if (!known_name(name))
+        return cr_fail(error, CR_ERR_ARGUMENT,
+                       "isa '%s' is unknown; this machine has %s", name, list);
+    return cr_fail(error, CR_ERR_UNAVAILABLE,
+                   "isa '%s' is not available on this machine; use one of %s",
+                   name, list);
+}
+
+/* Tallest tile of any table. */
+enum { MAX_TILE_ROWS = 12 };
+
+size_t cr_attention_scratch_floats(size_t length, size_t head_width) {
+    size_t end = (length + CR_PANEL - 1) / CR_PANEL * CR_PANEL;
+    return end * (head_width + MAX_TILE_ROWS);
+}

@@ -1,0 +1,99 @@
+/* fp32 matrix product: panels of 16 columns, tiles of CR_ROWS rows.
+ *
+ * A tile's sums stay in registers while k runs; one panel of b (k x 16) stays
+ * in the nearest cache while all rows pass it, and the next panel is fetched
+ * meanwhile. Where k is long it is cut in chunks, and the tile's sums rest in
+ * c between them, unrounded: float32 in, float32 out, so the chunks do not
+ * change a bit. */
+#include "kernels/isa.h"
+#include "kernels/math16.h"
+#include "kernels/tile.h"
+
+/* Terms of k in one pass: a panel of 384 x 16 floats is 24 KB. */
+enum { CR_K_CHUNK = 384 };
+
+/* What one pass over the rows does: terms [k0, k0 + k) of some panels. */
+typedef struct pass {
+    const cr_gemm_f32 *g;
+    size_t column; /* first of the panels' */
+    size_t k0, k;
+    const float *next;  /* what the following pass will read of b, or NULL */
+    size_t next_floats; /* of it, for each tile to fetch */
+} pass;
+
+CR_INLINE void fetch(const pass *p, size_t row) {
+    if (!p->next)
+        return;
+    const float *from = p->next + row / CR_ROWS * p->next_floats;
+    for (size_t i = 0; i < p->next_floats; i += CR_PANEL)
+        __builtin_prefetch(from + i, 0, 2);
+}
+
+CR_INLINE void run_tile(const pass *p, size_t row, const size_t rows,
+                        const size_t panels) {
+    const cr_gemm_f32 *g = p->g;
+    cr_tile t = {.a = g->a + row * g->lda + p->k0,
+                 .lda = g->lda,
+                 .b = g->b + p->column * g->k + p->k0 * CR_PANEL,
+                 .panel_step = g->k * CR_PANEL,
+                 .row_step = CR_PANEL,
+                 .k = p->k};
+    float *c = g->c + row * g->ldc + p->column;
+    v16 sum[CR_ROWS][CR_PANELS];
+    for (size_t i = 0; i < rows; i++)
+        for (size_t j = 0; j < panels; j++)
+            sum[i][j] = p->k0 ? v16_load(c + i * g->ldc + j * CR_PANEL)
+                              : v16_zero();
+    cr_tile_add(&t, rows, panels, sum);
+    bool last = p->k0 + p->k == g->k;
+    for (size_t i = 0; i < rows; i++)
+        for (size_t j = 0; j < panels; j++) {
+            v16 x = sum[i][j];
+            size_t at = j * CR_PANEL;
+            if (last) {
+                x = v16_add(x, v16_load(g->bias + p->column + at));
+                x = cr_epilogue_apply(x, g->epilogue);
+                if (g->residual)
+                    x = v16_add(x, v16_load(g->residual +
+                                            (row + i) * g->ld_residual +
+                                            p->column + at));
+            }
+            v16_store(c + i * g->ldc + at, x);
+        }
+    fetch(p, row);
+}
+
+/* Points the pass at what comes after it, and shares the fetching between its
+ * tiles. */
+static void plan_fetch(pass *p, size_t panels, size_t tiles) {
+    const cr_gemm_f32 *g = p->g;
+    size_t k_next = p->k0 + p->k;
+    size_t column = p->column;
+    if (k_next == g->k) {
+        k_next = 0;
+        column += panels * CR_PANEL;
+    }
+    size_t floats = (g->k - k_next < CR_K_CHUNK ? g->k - k_next : CR_K_CHUNK) *
+                    CR_PANEL;
+    bool more = column < g->n;
+    p->next = more ? g->b + column * g->k + k_next * CR_PANEL : NULL;
+    p->next_floats = (floats / CR_PANEL + tiles - 1) / tiles * CR_PANEL;
+}
+
+void CR_ISA_NAME(gemm_f32)(const cr_gemm_f32 *g) {
+    size_t tiles = (g->m + CR_ROWS - 1) / CR_ROWS;
+    for (size_t column = 0, panels; column < g->n;
+         column += panels * CR_PANEL) {
+        panels = g->n - column >= CR_PANELS * CR_PANEL ? CR_PANELS : 1;
+        for (size_t k0 = 0; k0 < g->k; k0 += CR_K_CHUNK) {
+            size_t k = g->k - k0 < CR_K_CHUNK ? g->k - k0 : CR_K_CHUNK;
+            pass p = {.g = g, .column = column, .k0 = k0, .k = k};
+            plan_fetch(&p, panels, tiles);
+            for (size_t row = 0; row < g->m; row += CR_ROWS) {
+                size_t left = g->m - row;
+                size_t rows = left < CR_ROWS ? left : CR_ROWS;
+                CR_TILE_SWITCH(rows, panels, run_tile, &p, row)
+            }
+        }
+    }
+}

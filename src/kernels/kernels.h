@@ -1,0 +1,110 @@
+/* The operation table: what the encoder needs computed, by instruction set.
+ *
+ * Kernels are pure functions of their arguments. They allocate nothing, keep
+ * nothing, check nothing (their caller has), and may run on any number of
+ * threads as long as outputs do not overlap.
+ *
+ * Geometry. Vectors are sixteen floats wide, so every row length (n, width)
+ * is a multiple of CR_PANEL and rows are padded with zeros up to that. Weights
+ * are packed in panels: [n / 16][k][16].
+ *
+ * Order. A matrix product adds its k terms one after the other, fused; a sum
+ * over a row keeps 16 partial sums and then halves them. That order is the
+ * same in every table but `base`, so results are equal to the bit. */
+#ifndef CR_KERNELS_KERNELS_H
+#define CR_KERNELS_KERNELS_H
+
+#include "base/error.h"
+
+enum { CR_PANEL = 16 };
+
+typedef enum cr_epilogue {
+    CR_EPILOGUE_NONE,
+    CR_EPILOGUE_GELU,
+    CR_EPILOGUE_GELU_NEW,
+    CR_EPILOGUE_RELU,
+    CR_EPILOGUE_TANH
+} cr_epilogue;
+
+/* c[m][n] = epilogue(a[m][k] b[k][n] + bias[n]) + residual[m][n] */
+typedef struct cr_gemm_f32 {
+    const float *a; /* [m][lda], the first k of a row count */
+    size_t lda;
+    size_t m;
+    size_t k;
+    const float *b;        /* panels [n / 16][k][16] */
+    const float *bias;     /* [n] */
+    const float *residual; /* [m][ld_residual] or NULL; not c */
+    size_t ld_residual;
+    float *c; /* [m][ldc] */
+    size_t ldc;
+    size_t n; /* multiple of 16 */
+    cr_epilogue epilogue;
+} cr_gemm_f32;
+
+/* Self-attention of query rows [first_row, end_row) of one sequence, all
+ * heads: out = softmax(q k^T scale) v. Rows of qkv hold q, then k, then v,
+ * each [n_heads][head_width], head_width a multiple of 16. */
+typedef struct cr_attention_f32 {
+    const float *qkv; /* [length][ld_qkv] */
+    size_t ld_qkv;
+    size_t length; /* tokens of the sequence, >= 1 */
+    size_t first_row, end_row;
+    size_t n_heads;
+    size_t head_width;
+    float scale;    /* of q k^T, before softmax */
+    float *out;     /* [length][ld_out]; rows outside the range untouched */
+    size_t ld_out;
+    float *scratch; /* cr_attention_scratch_floats(length, head_width) */
+} cr_attention_f32;
+
+/* Floats of scratch for sequences of up to `length` tokens. */
+size_t cr_attention_scratch_floats(size_t length, size_t head_width);
+
+/* out = (x - mean) / sqrt(variance + eps) * gain + bias over the first
+ * `width` of each row; the padding up to a multiple of 16 becomes 0. */
+typedef struct cr_layer_norm {
+    const float *x; /* [m][ld] */
+    float *out;     /* [m][ld], may be x */
+    size_t ld;
+    size_t m;
+    size_t width;
+    const float *gain; /* [width padded to 16], as bias */
+    const float *bias;
+    float eps;
+} cr_layer_norm;
+
+/* Rows of three tables added, then layer norm, written to norm.out. */
+typedef struct cr_embedding {
+    const int32_t *ids;        /* [norm.m] */
+    const uint8_t *type_ids;   /* [norm.m] */
+    const uint32_t *positions; /* [norm.m] */
+    const float *words;        /* [..][norm.ld], as the others */
+    const float *types;
+    const float *places;
+    cr_layer_norm norm; /* x is not used */
+} cr_embedding;
+
+typedef struct cr_kernels {
+    const char *name;
+    bool fused; /* has fused multiply-add: bit-equal with the others */
+    void (*gemm_f32)(const cr_gemm_f32 *args);
+    void (*attention_f32)(const cr_attention_f32 *args);
+    void (*layer_norm)(const cr_layer_norm *args);
+    void (*embedding)(const cr_embedding *args);
+    /* y[i] = epilogue(x[i]), n a multiple of 16: for tests of the maths. */
+    void (*map)(cr_epilogue epilogue, const float *x, float *y, size_t n);
+    void (*exp2)(const float *x, float *y, size_t n);
+} cr_kernels;
+
+/* Tables that this build holds and this machine can run, fastest first, `ref`
+ * last, ending with NULL. Static. */
+const cr_kernels *const *cr_kernels_available(void);
+
+/* The table called `name`; NULL or "auto" asks the environment variable
+ * CROSSRANK_ISA and then takes the fastest. CR_ERR_UNAVAILABLE names what
+ * there is; CR_ERR_ARGUMENT for a name that no build has. */
+cr_status cr_kernels_choose(const char *name, const cr_kernels **kernels,
+                            cr_error *error);
+
+#endif

@@ -1,0 +1,17 @@
+/* The operation table of the instruction set that this is compiled for. */
+#include "kernels/isa.h"
+
+const cr_kernels CR_ISA_NAME(kernels) = {
+    .name = CR_ISA_TEXT,
+#if defined(CR_ISA_base)
+    .fused = false,
+#else
+    .fused = true,
+#endif
+    .gemm_f32 = CR_ISA_NAME(gemm_f32),
+    .attention_f32 = CR_ISA_NAME(attention_f32),
+    .layer_norm = CR_ISA_NAME(layer_norm),
+    .embedding = CR_ISA_NAME(embedding),
+    .map = CR_ISA_NAME(map),
+    .exp2 = CR_ISA_NAME(exp2),
+};

@@ -1,0 +1,249 @@
+/* Sixteen floats as one value, whatever the machine's registers are.
+ *
+ * Kernels are written once over v16 and compiled once an instruction set. All
+ * of them do the same roundings in the same order, sixteen lanes wide, so that
+ * their results are equal to the bit wherever there is a fused multiply-add
+ * (CR_ISA_base has none and promises a tolerance instead). CR_ISA_ref is plain
+ * C with fmaf: slow, and what the others are compared with.
+ *
+ * Include only from files that are compiled with a CR_ISA_... macro. */
+#ifndef CR_KERNELS_VEC16_H
+#define CR_KERNELS_VEC16_H
+
+#include <math.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+enum { CR_V16 = 16 };
+
+#define CR_INLINE static inline __attribute__((always_inline))
+
+#if defined(CR_ISA_avx512)
+
+#ifdef CR_EMULATED
+#include "emulated_avx512.h" /* of the tests */
+#else
+#include <immintrin.h>
+#endif
+
+typedef __m512 v16;
+
+CR_INLINE v16 v16_zero(void) { return _mm512_setzero_ps(); }
+CR_INLINE v16 v16_set(float x) { return _mm512_set1_ps(x); }
+CR_INLINE v16 v16_load(const float *p) { return _mm512_loadu_ps(p); }
+CR_INLINE void v16_store(float *p, v16 a) { _mm512_storeu_ps(p, a); }
+CR_INLINE v16 v16_add(v16 a, v16 b) { return _mm512_add_ps(a, b); }
+CR_INLINE v16 v16_sub(v16 a, v16 b) { return _mm512_sub_ps(a, b); }
+CR_INLINE v16 v16_mul(v16 a, v16 b) { return _mm512_mul_ps(a, b); }
+CR_INLINE v16 v16_div(v16 a, v16 b) { return _mm512_div_ps(a, b); }
+CR_INLINE v16 v16_max(v16 a, v16 b) { return _mm512_max_ps(a, b); }
+CR_INLINE v16 v16_min(v16 a, v16 b) { return _mm512_min_ps(a, b); }
+CR_INLINE v16 v16_fma(v16 a, v16 b, v16 c) { return _mm512_fmadd_ps(a, b, c); }
+CR_INLINE v16 v16_round(v16 a) {
+    return _mm512_roundscale_ps(a, _MM_FROUND_TO_NEAREST_INT |
+                                       _MM_FROUND_NO_EXC);
+}
+CR_INLINE v16 v16_pow2(v16 n) {
+    __m512i e = _mm512_cvtps_epi32(_mm512_add_ps(n, _mm512_set1_ps(127)));
+    return _mm512_castsi512_ps(_mm512_slli_epi32(e, 23));
+}
+CR_INLINE v16 v16_first(size_t n, v16 a, v16 rest) {
+    return _mm512_mask_blend_ps((__mmask16)((1u << n) - 1), rest, a);
+}
+
+#elif defined(CR_ISA_avx2)
+
+#include <immintrin.h>
+
+typedef struct v16 {
+    __m256 lo, hi;
+} v16;
+
+#define CR_V16_BOTH(lo_expression, hi_expression)                              \
+    ((v16){(lo_expression), (hi_expression)})
+
+CR_INLINE v16 v16_set(float x) {
+    __m256 v = _mm256_set1_ps(x);
+    return CR_V16_BOTH(v, v);
+}
+CR_INLINE v16 v16_zero(void) {
+    return CR_V16_BOTH(_mm256_setzero_ps(), _mm256_setzero_ps());
+}
+CR_INLINE v16 v16_load(const float *p) {
+    return CR_V16_BOTH(_mm256_loadu_ps(p), _mm256_loadu_ps(p + 8));
+}
+CR_INLINE void v16_store(float *p, v16 a) {
+    _mm256_storeu_ps(p, a.lo);
+    _mm256_storeu_ps(p + 8, a.hi);
+}
+CR_INLINE v16 v16_add(v16 a, v16 b) {
+    return CR_V16_BOTH(_mm256_add_ps(a.lo, b.lo), _mm256_add_ps(a.hi, b.hi));
+}
+CR_INLINE v16 v16_sub(v16 a, v16 b) {
+    return CR_V16_BOTH(_mm256_sub_ps(a.lo, b.lo), _mm256_sub_ps(a.hi, b.hi));
+}
+CR_INLINE v16 v16_mul(v16 a, v16 b) {
+    return CR_V16_BOTH(_mm256_mul_ps(a.lo, b.lo), _mm256_mul_ps(a.hi, b.hi));
+}
+CR_INLINE v16 v16_div(v16 a, v16 b) {
+    return CR_V16_BOTH(_mm256_div_ps(a.lo, b.lo), _mm256_div_ps(a.hi, b.hi));
+}
+CR_INLINE v16 v16_max(v16 a, v16 b) {
+    return CR_V16_BOTH(_mm256_max_ps(a.lo, b.lo), _mm256_max_ps(a.hi, b.hi));
+}
+CR_INLINE v16 v16_min(v16 a, v16 b) {
+    return CR_V16_BOTH(_mm256_min_ps(a.lo, b.lo), _mm256_min_ps(a.hi, b.hi));
+}
+CR_INLINE v16 v16_fma(v16 a, v16 b, v16 c) {
+    return CR_V16_BOTH(_mm256_fmadd_ps(a.lo, b.lo, c.lo),
+                       _mm256_fmadd_ps(a.hi, b.hi, c.hi));
+}
+CR_INLINE __m256 cr_round8(__m256 a) {
+    return _mm256_round_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+}
+CR_INLINE v16 v16_round(v16 a) {
+    return CR_V16_BOTH(cr_round8(a.lo), cr_round8(a.hi));
+}
+CR_INLINE __m256 cr_pow2_8(__m256 n) {
+    __m256i e = _mm256_cvtps_epi32(_mm256_add_ps(n, _mm256_set1_ps(127)));
+    return _mm256_castsi256_ps(_mm256_slli_epi32(e, 23));
+}
+CR_INLINE v16 v16_pow2(v16 n) {
+    return CR_V16_BOTH(cr_pow2_8(n.lo), cr_pow2_8(n.hi));
+}
+CR_INLINE __m256 cr_first8(int n, __m256 a, __m256 rest) {
+    __m256i lane = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+    __m256i in = _mm256_cmpgt_epi32(_mm256_set1_epi32(n), lane);
+    return _mm256_blendv_ps(rest, a, _mm256_castsi256_ps(in));
+}
+CR_INLINE v16 v16_first(size_t n, v16 a, v16 rest) {
+    return CR_V16_BOTH(cr_first8((int)n, a.lo, rest.lo),
+                       cr_first8((int)n - 8, a.hi, rest.hi));
+}
+
+#elif defined(CR_ISA_neon)
+
+#include <arm_neon.h>
+
+typedef struct v16 {
+    float32x4_t q[4];
+} v16;
+
+#define CR_V16_EACH(expression)                                                \
+    v16 r;                                                                     \
+    for (int i = 0; i < 4; i++)                                                \
+        r.q[i] = (expression);                                                 \
+    return r
+
+CR_INLINE v16 v16_set(float x) { CR_V16_EACH(vdupq_n_f32(x)); }
+CR_INLINE v16 v16_zero(void) { return v16_set(0); }
+CR_INLINE v16 v16_load(const float *p) { CR_V16_EACH(vld1q_f32(p + 4 * i)); }
+CR_INLINE void v16_store(float *p, v16 a) {
+    for (int i = 0; i < 4; i++)
+        vst1q_f32(p + 4 * i, a.q[i]);
+}
+CR_INLINE v16 v16_add(v16 a, v16 b) { CR_V16_EACH(vaddq_f32(a.q[i], b.q[i])); }
+CR_INLINE v16 v16_sub(v16 a, v16 b) { CR_V16_EACH(vsubq_f32(a.q[i], b.q[i])); }
+CR_INLINE v16 v16_mul(v16 a, v16 b) { CR_V16_EACH(vmulq_f32(a.q[i], b.q[i])); }
+CR_INLINE v16 v16_div(v16 a, v16 b) { CR_V16_EACH(vdivq_f32(a.q[i], b.q[i])); }
+/* As x86: the second operand where the comparison is false. */
+CR_INLINE v16 v16_max(v16 a, v16 b) {
+    CR_V16_EACH(vbslq_f32(vcgtq_f32(a.q[i], b.q[i]), a.q[i], b.q[i]));
+}
+CR_INLINE v16 v16_min(v16 a, v16 b) {
+    CR_V16_EACH(vbslq_f32(vcltq_f32(a.q[i], b.q[i]), a.q[i], b.q[i]));
+}
+CR_INLINE v16 v16_fma(v16 a, v16 b, v16 c) {
+    CR_V16_EACH(vfmaq_f32(c.q[i], a.q[i], b.q[i]));
+}
+CR_INLINE v16 v16_round(v16 a) { CR_V16_EACH(vrndnq_f32(a.q[i])); }
+CR_INLINE v16 v16_pow2(v16 n) {
+    CR_V16_EACH(vreinterpretq_f32_s32(vshlq_n_s32(
+        vcvtnq_s32_f32(vaddq_f32(n.q[i], vdupq_n_f32(127))), 23)));
+}
+CR_INLINE v16 v16_first(size_t n, v16 a, v16 rest) {
+    static const int32_t lane[4] = {0, 1, 2, 3};
+    CR_V16_EACH(vbslq_f32(
+        vcltq_s32(vld1q_s32(lane), vdupq_n_s32((int32_t)n - 4 * i)), a.q[i],
+        rest.q[i]));
+}
+
+#else /* ref, base: plain C */
+
+typedef struct v16 {
+    float x[16];
+} v16;
+
+#define CR_V16_EACH(expression)                                                \
+    v16 r;                                                                     \
+    for (size_t i = 0; i < CR_V16; i++)                                        \
+        r.x[i] = (expression);                                                 \
+    return r
+
+CR_INLINE v16 v16_set(float x) { CR_V16_EACH(x); }
+CR_INLINE v16 v16_zero(void) { return v16_set(0); }
+CR_INLINE v16 v16_load(const float *p) { CR_V16_EACH(p[i]); }
+CR_INLINE void v16_store(float *p, v16 a) { memcpy(p, a.x, sizeof a.x); }
+CR_INLINE v16 v16_add(v16 a, v16 b) { CR_V16_EACH(a.x[i] + b.x[i]); }
+CR_INLINE v16 v16_sub(v16 a, v16 b) { CR_V16_EACH(a.x[i] - b.x[i]); }
+CR_INLINE v16 v16_mul(v16 a, v16 b) { CR_V16_EACH(a.x[i] * b.x[i]); }
+CR_INLINE v16 v16_div(v16 a, v16 b) { CR_V16_EACH(a.x[i] / b.x[i]); }
+CR_INLINE v16 v16_max(v16 a, v16 b) {
+    CR_V16_EACH(a.x[i] > b.x[i] ? a.x[i] : b.x[i]);
+}
+CR_INLINE v16 v16_min(v16 a, v16 b) {
+    CR_V16_EACH(a.x[i] < b.x[i] ? a.x[i] : b.x[i]);
+}
+#if defined(CR_ISA_base)
+/* Two roundings: machines without the instruction would need a library call. */
+CR_INLINE v16 v16_fma(v16 a, v16 b, v16 c) {
+    CR_V16_EACH(a.x[i] * b.x[i] + c.x[i]);
+}
+#else
+CR_INLINE v16 v16_fma(v16 a, v16 b, v16 c) {
+    CR_V16_EACH(fmaf(a.x[i], b.x[i], c.x[i]));
+}
+#endif
+/* Adding and taking away 1.5 * 2^23 rounds to nearest even; |a| < 2^22. */
+CR_INLINE v16 v16_round(v16 a) {
+    CR_V16_EACH((a.x[i] + 0x1.8p23f) - 0x1.8p23f);
+}
+CR_INLINE v16 v16_pow2(v16 n) {
+    v16 r;
+    for (size_t i = 0; i < CR_V16; i++) {
+        uint32_t bits = (uint32_t)(int32_t)(n.x[i] + 127) << 23;
+        memcpy(&r.x[i], &bits, sizeof bits);
+    }
+    return r;
+}
+CR_INLINE v16 v16_first(size_t n, v16 a, v16 rest) {
+    CR_V16_EACH(i < n ? a.x[i] : rest.x[i]);
+}
+
+#endif
+
+/* v16_round: to the nearest integer, ties to even, |a| < 2^22.
+ * v16_pow2: 2^n for whole n in -127 .. 127; -127 gives 0.
+ * v16_first: the first n lanes of a, the others of rest; n <= 16. */
+
+/* The canonical sum of lanes: halves onto halves, 8, 4, 2, 1. */
+CR_INLINE float v16_sum(v16 a) {
+    float x[CR_V16];
+    v16_store(x, a);
+    for (size_t half = CR_V16 / 2; half; half /= 2)
+        for (size_t i = 0; i < half; i++)
+            x[i] += x[i + half];
+    return x[0];
+}
+
+CR_INLINE float v16_max_lane(v16 a) {
+    float x[CR_V16];
+    v16_store(x, a);
+    for (size_t half = CR_V16 / 2; half; half /= 2)
+        for (size_t i = 0; i < half; i++)
+            x[i] = x[i] > x[i + half] ? x[i] : x[i + half];
+    return x[0];
+}
+
+#endif

@@ -1,0 +1,91 @@
+/* AVX-512 in plain C, lane by lane: what the kernels use of it, no more.
+ *
+ * Lets the avx512 kernel files be compiled and run on any machine, so that
+ * their tiles, packing and order are tested where the instructions are not.
+ * It says nothing about speed, and the test summary says that the real
+ * instructions were not run. Semantics: Intel 64 and IA-32 Architectures
+ * Software Developer's Manual, volume 2. */
+#ifndef CR_EMULATED_AVX512_H
+#define CR_EMULATED_AVX512_H
+
+#include <math.h>
+#include <stdint.h>
+#include <string.h>
+
+#define CR_EMULATED_INLINE static inline __attribute__((unused))
+
+typedef struct {
+    float f[16];
+} __m512;
+
+typedef struct {
+    int32_t i[16];
+} __m512i;
+
+typedef uint16_t __mmask16;
+
+enum { _MM_FROUND_TO_NEAREST_INT = 0, _MM_FROUND_NO_EXC = 8 };
+
+#define CR_LANES(expression)                                                   \
+    __m512 r;                                                                  \
+    for (int k = 0; k < 16; k++)                                               \
+        r.f[k] = (expression);                                                 \
+    return r
+
+CR_EMULATED_INLINE __m512 _mm512_set1_ps(float x) { CR_LANES(x); }
+CR_EMULATED_INLINE __m512 _mm512_setzero_ps(void) { CR_LANES(0); }
+CR_EMULATED_INLINE __m512 _mm512_loadu_ps(const void *p) {
+    __m512 r;
+    memcpy(&r, p, sizeof r);
+    return r;
+}
+CR_EMULATED_INLINE void _mm512_storeu_ps(void *p, __m512 a) {
+    memcpy(p, &a, sizeof a);
+}
+CR_EMULATED_INLINE __m512 _mm512_add_ps(__m512 a, __m512 b) {
+    CR_LANES(a.f[k] + b.f[k]);
+}
+CR_EMULATED_INLINE __m512 _mm512_sub_ps(__m512 a, __m512 b) {
+    CR_LANES(a.f[k] - b.f[k]);
+}
+CR_EMULATED_INLINE __m512 _mm512_mul_ps(__m512 a, __m512 b) {
+    CR_LANES(a.f[k] * b.f[k]);
+}
+CR_EMULATED_INLINE __m512 _mm512_div_ps(__m512 a, __m512 b) {
+    CR_LANES(a.f[k] / b.f[k]);
+}
+CR_EMULATED_INLINE __m512 _mm512_max_ps(__m512 a, __m512 b) {
+    CR_LANES(a.f[k] > b.f[k] ? a.f[k] : b.f[k]);
+}
+CR_EMULATED_INLINE __m512 _mm512_min_ps(__m512 a, __m512 b) {
+    CR_LANES(a.f[k] < b.f[k] ? a.f[k] : b.f[k]);
+}
+CR_EMULATED_INLINE __m512 _mm512_fmadd_ps(__m512 a, __m512 b, __m512 c) {
+    CR_LANES(fmaf(a.f[k], b.f[k], c.f[k]));
+}
+CR_EMULATED_INLINE __m512 _mm512_roundscale_ps(__m512 a, int how) {
+    (void)how; /* to nearest, ties to even: the only one that is used */
+    CR_LANES(nearbyintf(a.f[k]));
+}
+CR_EMULATED_INLINE __m512i _mm512_cvtps_epi32(__m512 a) {
+    __m512i r;
+    for (int k = 0; k < 16; k++)
+        r.i[k] = (int32_t)lrintf(a.f[k]);
+    return r;
+}
+CR_EMULATED_INLINE __m512i _mm512_slli_epi32(__m512i a, unsigned n) {
+    for (int k = 0; k < 16; k++)
+        a.i[k] = (int32_t)((uint32_t)a.i[k] << n);
+    return a;
+}
+CR_EMULATED_INLINE __m512 _mm512_castsi512_ps(__m512i a) {
+    __m512 r;
+    memcpy(&r, &a, sizeof r);
+    return r;
+}
+CR_EMULATED_INLINE __m512 _mm512_mask_blend_ps(__mmask16 m, __m512 a,
+                                               __m512 b) {
+    CR_LANES(m >> k & 1 ? b.f[k] : a.f[k]);
+}
+
+#endif

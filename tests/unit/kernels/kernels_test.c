@@ -1,0 +1,423 @@
+/* Kernels: every table against plain C, bit by bit, over odd sizes. */
+#include "kernels/isa.h"
+
+#include "base/mem.h"
+
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "skip.h"
+
+/* ---- Tables and numbers ------------------------------------------------- */
+
+enum { MAX_TABLES = 8 };
+
+/* Tables to compare with ref: those this machine runs, and emulated ones. */
+static size_t tables_of(const cr_kernels *out[MAX_TABLES]) {
+    size_t n = 0;
+    const cr_kernels *const *available = cr_kernels_available();
+    for (size_t i = 0; available[i]; i++)
+        out[n++] = available[i];
+#if defined(__x86_64__)
+    out[n++] = &cr_kernels_avx512_emulated;
+#endif
+    return n;
+}
+
+static uint64_t seed = 1;
+
+static float number(float scale) {
+    seed = seed * 6364136223846793005u + 1442695040888963407u;
+    return scale * ((float)(seed >> 40) / (float)(1 << 23) - 1);
+}
+
+static float *numbers(size_t n, float scale) {
+    float *x = cr_alloc_aligned(n * sizeof *x);
+    assert_non_null(x);
+    for (size_t i = 0; i < n; i++)
+        x[i] = number(scale);
+    return x;
+}
+
+static float *copy_of(const float *x, size_t n) {
+    float *y = cr_alloc_aligned(n * sizeof *y);
+    assert_non_null(y);
+    memcpy(y, x, n * sizeof *y);
+    return y;
+}
+
+/* Tables with fused multiply-add give ref's bits; others come near. */
+static void assert_same(const cr_kernels *k, const float *want,
+                        const float *got, size_t n, const char *what) {
+    for (size_t i = 0; i < n; i++) {
+        bool same = k->fused ? memcmp(&want[i], &got[i], sizeof *got) == 0
+                             : fabsf(want[i] - got[i]) <=
+                                   1e-4f * (1 + fabsf(want[i]));
+        if (!same)
+            fail_msg("%s of %s: element %zu is %.9g, ref has %.9g", what,
+                     k->name, i, (double)got[i], (double)want[i]);
+    }
+}
+
+/* ---- Matrix product ----------------------------------------------------- */
+
+typedef struct product {
+    size_t m, k, n;
+    cr_epilogue epilogue;
+    bool residual;
+} product;
+
+static void check_product(product p) {
+    float *a = numbers(p.m * p.k, 1), *b = numbers(p.k * p.n, 1);
+    float *bias = numbers(p.n, 1), *residual = numbers(p.m * p.n, 1);
+    float *want = numbers(p.m * p.n, 1), *got = copy_of(want, p.m * p.n);
+    cr_gemm_f32 g = {.a = a,
+                     .lda = p.k,
+                     .m = p.m,
+                     .k = p.k,
+                     .b = b,
+                     .bias = bias,
+                     .residual = p.residual ? residual : NULL,
+                     .ld_residual = p.n,
+                     .c = want,
+                     .ldc = p.n,
+                     .n = p.n,
+                     .epilogue = p.epilogue};
+    cr_kernels_ref.gemm_f32(&g);
+    const cr_kernels *tables[MAX_TABLES];
+    size_t n_tables = tables_of(tables);
+    for (size_t t = 0; t < n_tables; t++) {
+        g.c = got;
+        tables[t]->gemm_f32(&g);
+        assert_same(tables[t], want, got, p.m * p.n, "gemm_f32");
+    }
+    float *all[] = {a, b, bias, residual, want, got};
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+        cr_free_aligned(all[i]);
+}
+
+static void products_equal_ref(void **state) {
+    (void)state;
+    for (size_t m = 1; m <= 26; m++)
+        check_product((product){m, 33, 48, CR_EPILOGUE_NONE, m % 2});
+    static const size_t ks[] = {1, 2, 31, 383, 384, 385, 769, 1536};
+    for (size_t i = 0; i < sizeof ks / sizeof *ks; i++)
+        check_product((product){13, ks[i], 80, CR_EPILOGUE_GELU, true});
+    for (int e = CR_EPILOGUE_NONE; e <= CR_EPILOGUE_TANH; e++)
+        check_product((product){7, 40, 16, (cr_epilogue)e, false});
+    check_product((product){50, 384, 1152, CR_EPILOGUE_NONE, false});
+}
+
+/* The reference itself, against sums in float64. */
+static void ref_product_is_right(void **state) {
+    (void)state;
+    enum { M = 5, K = 100, N = 32 };
+    float *a = numbers(M * K, 1), *b = numbers(K * N, 1), *bias = numbers(N, 1);
+    float *c = numbers(M * N, 1);
+    cr_gemm_f32 g = {a, K, M, K, b, bias, NULL, 0, c, N, N, CR_EPILOGUE_NONE};
+    cr_kernels_ref.gemm_f32(&g);
+    for (size_t i = 0; i < M; i++)
+        for (size_t j = 0; j < N; j++) {
+            double sum = (double)bias[j];
+            for (size_t k = 0; k < K; k++)
+                sum += (double)a[i * K + k] *
+                       (double)b[j / 16 * 16 * K + k * 16 + j % 16];
+            assert_true(fabs(sum - (double)c[i * N + j]) < 1e-5);
+        }
+    float *all[] = {a, b, bias, c};
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+        cr_free_aligned(all[i]);
+}
+
+/* ---- Attention ---------------------------------------------------------- */
+
+/* softmax(q k^T scale) v of one query row and head, in float64. */
+static void attend_exactly(const cr_attention_f32 *g, size_t row, size_t head,
+                           double *out) {
+    size_t d = g->head_width, all = g->n_heads * d;
+    const float *q = g->qkv + row * g->ld_qkv + head * d;
+    double *weight = malloc(g->length * sizeof *weight), sum = 0, most = -1e30;
+    for (size_t j = 0; j < g->length; j++) {
+        const float *k = g->qkv + j * g->ld_qkv + all + head * d;
+        weight[j] = 0;
+        for (size_t i = 0; i < d; i++)
+            weight[j] += (double)q[i] * (double)k[i];
+        weight[j] *= (double)g->scale;
+        most = weight[j] > most ? weight[j] : most;
+    }
+    memset(out, 0, d * sizeof *out);
+    for (size_t j = 0; j < g->length; j++)
+        sum += weight[j] = exp(weight[j] - most);
+    for (size_t j = 0; j < g->length; j++)
+        for (size_t i = 0; i < d; i++)
+            out[i] += weight[j] / sum *
+                      (double)g->qkv[j * g->ld_qkv + 2 * all + head * d + i];
+    free(weight);
+}
+
+static void assert_right_attention(const cr_attention_f32 *g) {
+    double exact[256];
+    for (size_t row = g->first_row; row < g->end_row; row++)
+        for (size_t h = 0; h < g->n_heads; h++) {
+            attend_exactly(g, row, h, exact);
+            for (size_t i = 0; i < g->head_width; i++) {
+                float got = g->out[row * g->ld_out + h * g->head_width + i];
+                assert_true(fabs(exact[i] - (double)got) < 2e-5);
+            }
+        }
+}
+
+static void check_attention(size_t length, size_t heads, size_t width,
+                            size_t first, size_t end) {
+    size_t row = heads * width;
+    float *qkv = numbers(length * 3 * row, 2);
+    float *want = numbers(length * row, 1), *got = copy_of(want, length * row);
+    float *scratch = numbers(cr_attention_scratch_floats(length, width), 1e30f);
+    cr_attention_f32 g = {.qkv = qkv,
+                          .ld_qkv = 3 * row,
+                          .length = length,
+                          .first_row = first,
+                          .end_row = end,
+                          .n_heads = heads,
+                          .head_width = width,
+                          .scale = 0.25f,
+                          .out = want,
+                          .ld_out = row,
+                          .scratch = scratch};
+    float *before = copy_of(want, length * row);
+    cr_kernels_ref.attention_f32(&g);
+    assert_right_attention(&g);
+    const cr_kernels *tables[MAX_TABLES];
+    size_t n_tables = tables_of(tables);
+    for (size_t t = 0; t < n_tables; t++) {
+        memcpy(got, before, length * row * sizeof *got);
+        g.out = got;
+        tables[t]->attention_f32(&g);
+        assert_same(tables[t], want, got, length * row, "attention_f32");
+    }
+    float *all[] = {qkv, want, got, scratch, before};
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+        cr_free_aligned(all[i]);
+}
+
+static void attention_equals_ref(void **state) {
+    (void)state;
+    for (size_t length = 1; length <= 40; length++)
+        check_attention(length, 2, 32, 0, length);
+    check_attention(100, 3, 16, 13, 57);
+    check_attention(75, 2, 48, 74, 75);
+    check_attention(129, 1, 64, 0, 1);
+}
+
+/* ---- Rows --------------------------------------------------------------- */
+
+static void layer_norm_equals_ref(void **state) {
+    (void)state;
+    static const size_t widths[] = {1, 15, 16, 17, 312, 384};
+    const cr_kernels *tables[MAX_TABLES];
+    size_t n_tables = tables_of(tables);
+    for (size_t w = 0; w < sizeof widths / sizeof *widths; w++) {
+        size_t width = widths[w], ld = (width + 15) / 16 * 16, m = 3;
+        float *x = numbers(m * ld, 3), *gain = numbers(ld, 1);
+        float *bias = numbers(ld, 1);
+        for (size_t i = width; i < ld; i++)
+            for (size_t row = 0; row <= m; row++)
+                *(row < m ? &x[row * ld + i] : &gain[i]) = bias[i] = 0;
+        float *want = copy_of(x, m * ld), *got = copy_of(x, m * ld);
+        cr_layer_norm g = {x, want, ld, m, width, gain, bias, 1e-12f};
+        cr_kernels_ref.layer_norm(&g);
+        for (size_t row = 0; row < m; row++) {
+            double mean = 0, variance = 0;
+            for (size_t i = 0; i < width; i++)
+                mean += (double)x[row * ld + i] / (double)width;
+            for (size_t i = 0; i < width; i++)
+                variance += pow((double)x[row * ld + i] - mean, 2) /
+                            (double)width;
+            for (size_t i = 0; i < ld; i++) {
+                double y = (((double)x[row * ld + i] - mean) /
+                            sqrt(variance + 1e-12)) * (double)gain[i] +
+                           (double)bias[i];
+                assert_true(i < width || want[row * ld + i] == 0);
+                assert_true(width == 1 || i >= width ||
+                            fabs(y - (double)want[row * ld + i]) < 1e-5);
+            }
+        }
+        for (size_t t = 0; t < n_tables; t++) {
+            g.out = got;
+            tables[t]->layer_norm(&g);
+            assert_same(tables[t], want, got, m * ld, "layer_norm");
+        }
+        float *all[] = {x, gain, bias, want, got};
+        for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+            cr_free_aligned(all[i]);
+    }
+}
+
+static void embedding_equals_ref(void **state) {
+    (void)state;
+    enum { M = 4, WIDTH = 40, LD = 48 };
+    static const int32_t ids[M] = {3, 0, 2, 3};
+    static const uint8_t types[M] = {0, 1, 1, 0};
+    static const uint32_t positions[M] = {0, 1, 2, 0};
+    float *table[3], *want = numbers(M * LD, 1), *got = numbers(M * LD, 1);
+    for (size_t t = 0; t < 3; t++) {
+        table[t] = numbers(4 * LD, 1);
+        for (size_t i = 0; i < 4 * LD; i++)
+            if (i % LD >= WIDTH)
+                table[t][i] = 0;
+    }
+    float *gain = table[2] + LD, *bias = table[2] + 2 * LD;
+    cr_embedding g = {ids, types, positions, table[0], table[1], table[2],
+                      {NULL, want, LD, M, WIDTH, gain, bias, 1e-12f}};
+    cr_kernels_ref.embedding(&g);
+    assert_memory_equal(want, want + 3 * LD, LD * sizeof *want);
+    const cr_kernels *tables[MAX_TABLES];
+    size_t n_tables = tables_of(tables);
+    for (size_t t = 0; t < n_tables; t++) {
+        g.norm.out = got;
+        tables[t]->embedding(&g);
+        assert_same(tables[t], want, got, M * LD, "embedding");
+    }
+    for (size_t t = 0; t < 3; t++)
+        cr_free_aligned(table[t]);
+    cr_free_aligned(want);
+    cr_free_aligned(got);
+}
+
+/* ---- The maths ---------------------------------------------------------- */
+
+static double exact(cr_epilogue epilogue, double x) {
+    const double root_2 = 1.41421356237309504880;
+    double inner = 0.79788456080286535588 * (x + 0.044715 * x * x * x);
+    switch (epilogue) {
+    case CR_EPILOGUE_GELU:
+        return x / 2 * (1 + erf(x / root_2));
+    case CR_EPILOGUE_GELU_NEW:
+        return x / 2 * (1 + tanh(inner));
+    case CR_EPILOGUE_RELU:
+        return x > 0 ? x : 0;
+    case CR_EPILOGUE_TANH:
+        return tanh(x);
+    case CR_EPILOGUE_NONE:
+        break;
+    }
+    return x;
+}
+
+/* Errors are those of float32 at the size of the argument, and no more. */
+static void functions_are_accurate(void **state) {
+    (void)state;
+    enum { N = 16 * 4096 };
+    float *x = numbers(N, 12), *y = numbers(N, 1), *ref = numbers(N, 1);
+    x[0] = 0, x[1] = -0.0f, x[2] = 1e-30f, x[3] = -1e-30f, x[4] = 300;
+    x[5] = -300;
+    const cr_kernels *tables[MAX_TABLES];
+    size_t n_tables = tables_of(tables);
+    for (int e = CR_EPILOGUE_NONE; e <= CR_EPILOGUE_TANH; e++) {
+        cr_kernels_ref.map((cr_epilogue)e, x, ref, N);
+        for (size_t i = 0; i < N; i++) {
+            double want = exact((cr_epilogue)e, (double)x[i]);
+            double limit = 3e-7 * (1 + fabs((double)x[i]));
+            if (!(fabs(want - (double)ref[i]) <= limit))
+                fail_msg("function %d of %.9g is %.9g, not %.9g", e,
+                         (double)x[i], (double)ref[i], want);
+        }
+        for (size_t t = 0; t < n_tables; t++) {
+            tables[t]->map((cr_epilogue)e, x, y, N);
+            assert_same(tables[t], ref, y, N, "map");
+        }
+    }
+    cr_free_aligned(x);
+    cr_free_aligned(y);
+    cr_free_aligned(ref);
+}
+
+static void exp2_is_accurate(void **state) {
+    (void)state;
+    enum { N = 16 * 4096 };
+    float *x = numbers(N, 126), *y = numbers(N, 1), *ref = numbers(N, 1);
+    x[0] = 0, x[1] = -1e30f, x[2] = -126.6f, x[3] = 1;
+    cr_kernels_ref.exp2(x, ref, N);
+    for (size_t i = 0; i < N; i++) {
+        double want = x[i] < -126.5f ? 0 : exp2((double)x[i]);
+        assert_true(fabs(want - (double)ref[i]) <= 2e-7 * want);
+    }
+    assert_true(ref[0] == 1 && ref[1] == 0 && ref[2] == 0 && ref[3] == 2);
+    const cr_kernels *tables[MAX_TABLES];
+    size_t n_tables = tables_of(tables);
+    for (size_t t = 0; t < n_tables; t++) {
+        tables[t]->exp2(x, y, N);
+        assert_same(tables[t], ref, y, N, "exp2");
+    }
+    cr_free_aligned(x);
+    cr_free_aligned(y);
+    cr_free_aligned(ref);
+}
+
+/* ---- Choice ------------------------------------------------------------- */
+
+static void choice_is_explicit(void **state) {
+    (void)state;
+    const cr_kernels *k = NULL;
+    cr_error error;
+    assert_int_equal(cr_kernels_choose("ref", &k, &error), CR_OK);
+    assert_string_equal(k->name, "ref");
+    assert_int_equal(cr_kernels_choose("sse9", &k, &error), CR_ERR_ARGUMENT);
+    assert_non_null(strstr(error.message, "sse9"));
+    assert_non_null(strstr(error.message, "base"));
+    setenv("CROSSRANK_ISA", "base", 1);
+    assert_int_equal(cr_kernels_choose(NULL, &k, &error), CR_OK);
+    assert_string_equal(k->name, "base");
+    assert_int_equal(cr_kernels_choose("ref", &k, &error), CR_OK);
+    assert_string_equal(k->name, "ref");
+    unsetenv("CROSSRANK_ISA");
+    assert_int_equal(cr_kernels_choose("auto", &k, &error), CR_OK);
+    assert_string_equal(k->name, cr_isa_names()[0]);
+}
+
+/* Skips, and so is named in the summary, for each set that was not run. */
+static void runs_on_real(const char *name) {
+    const char *const *names = cr_isa_names();
+    for (size_t i = 0; names[i]; i++)
+        if (strcmp(names[i], name) == 0)
+            return;
+    CR_SKIP("not run on this machine: it lacks the instructions");
+}
+
+static void avx512_was_run(void **state) {
+    (void)state;
+    runs_on_real("avx512");
+}
+
+static void avx2_was_run(void **state) {
+    (void)state;
+    runs_on_real("avx2");
+}
+
+static void neon_was_run(void **state) {
+    (void)state;
+    runs_on_real("neon");
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(ref_product_is_right),
+        cmocka_unit_test(products_equal_ref),
+        cmocka_unit_test(attention_equals_ref),
+        cmocka_unit_test(layer_norm_equals_ref),
+        cmocka_unit_test(embedding_equals_ref),
+        cmocka_unit_test(functions_are_accurate),
+        cmocka_unit_test(exp2_is_accurate),
+        cmocka_unit_test(choice_is_explicit),
+        cmocka_unit_test(avx512_was_run),
+        cmocka_unit_test(avx2_was_run),
+        cmocka_unit_test(neon_was_run),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
