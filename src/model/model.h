@@ -38,7 +38,7 @@ typedef struct cr_model_config {
     uint32_t intermediate_size;
     uint32_t vocab_size;
     uint32_t max_positions;
-    uint32_t n_types; /* 1 or 2 */
+    uint32_t n_types;  /* 1 or 2 */
     uint32_t n_labels; /* 1 */
     float layer_norm_eps;
     cr_hidden_act hidden_act;
@@ -71,7 +71,7 @@ bool cr_model_has_tensor(const cr_model *model, const char *name);
 
 /* Lower-case hexadecimal SHA-256 of model.safetensors, read anew. */
 enum { CR_SHA256_HEX_BYTES = 65 };
-cr_status cr_model_sha256(const cr_model *model,
-                          char hex[CR_SHA256_HEX_BYTES], cr_error *error);
+cr_status cr_model_sha256(const cr_model *model, char hex[CR_SHA256_HEX_BYTES],
+                          cr_error *error);
 
 #endif

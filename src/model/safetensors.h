@@ -34,6 +34,13 @@ typedef struct cr_safetensors cr_safetensors;
 cr_status cr_safetensors_open(const char *path, cr_safetensors **file,
                               cr_error *error);
 void cr_safetensors_close(cr_safetensors *file);
+
+/* Size of the whole file as it was opened. */
+uint64_t cr_safetensors_bytes(const cr_safetensors *file);
+/* Raw bytes of the file from `offset`, all of them or an error. Thread-safe. */
+cr_status cr_safetensors_read_bytes(const cr_safetensors *file, uint64_t offset,
+                                    void *out, size_t n_bytes, cr_error *error);
+
 /* NULL where there is none of that name. */
 const cr_tensor *cr_safetensors_find(const cr_safetensors *file,
                                      const char *name);
