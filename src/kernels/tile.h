@@ -9,11 +9,14 @@
 #include "kernels/vec16.h"
 
 /* Rows and panels of a full tile: sums, one row of b and one element of a fill
- * 16 registers of 8 floats, or 32 of 16 floats, or 32 of 4. */
+ * 16 registers of 8 floats, or 32 of 16 floats, or 32 of 4. Plain C has what
+ * the compiler makes of 16 registers of 4. */
 #if defined(CR_ISA_avx512)
 enum { CR_ROWS = 12, CR_PANELS = 2 };
-#else
+#elif defined(CR_ISA_avx2) || defined(CR_ISA_neon)
 enum { CR_ROWS = 6, CR_PANELS = 1 };
+#else
+enum { CR_ROWS = 2, CR_PANELS = 1 };
 #endif
 
 /* Operands of a tile: row i, term k of a is a[i * lda + k]; lane l of panel j,
@@ -52,6 +55,7 @@ CR_INLINE void cr_tile_add(const cr_tile *t, const size_t rows,
 #if defined(CR_ISA_avx512)
 #define CR_TILE_SWITCH(rows, panels, run, ...)                                 \
     switch (rows) {                                                            \
+        CR_TILE_CASES_2(panels, run, __VA_ARGS__)                              \
         CR_TILE_CASES_6(panels, run, __VA_ARGS__)                              \
         CR_TILE_CASE(7, panels, run, __VA_ARGS__)                              \
         CR_TILE_CASE(8, panels, run, __VA_ARGS__)                              \
@@ -60,13 +64,20 @@ CR_INLINE void cr_tile_add(const cr_tile *t, const size_t rows,
         CR_TILE_CASE(11, panels, run, __VA_ARGS__)                             \
         CR_TILE_CASE(12, panels, run, __VA_ARGS__)                             \
     }
+#elif defined(CR_ISA_avx2) || defined(CR_ISA_neon)
+#define CR_TILE_SWITCH(rows, panels, run, ...)                                 \
+    switch (rows) {                                                            \
+        CR_TILE_CASES_2(panels, run, __VA_ARGS__)                              \
+        CR_TILE_CASES_6(panels, run, __VA_ARGS__)                              \
+    }
 #else
 #define CR_TILE_SWITCH(rows, panels, run, ...)                                 \
-    switch (rows) { CR_TILE_CASES_6(panels, run, __VA_ARGS__) }
+    switch (rows) { CR_TILE_CASES_2(panels, run, __VA_ARGS__) }
 #endif
-#define CR_TILE_CASES_6(panels, run, ...)                                      \
+#define CR_TILE_CASES_2(panels, run, ...)                                      \
     CR_TILE_CASE(1, panels, run, __VA_ARGS__)                                  \
-    CR_TILE_CASE(2, panels, run, __VA_ARGS__)                                  \
+    CR_TILE_CASE(2, panels, run, __VA_ARGS__)
+#define CR_TILE_CASES_6(panels, run, ...)                                      \
     CR_TILE_CASE(3, panels, run, __VA_ARGS__)                                  \
     CR_TILE_CASE(4, panels, run, __VA_ARGS__)                                  \
     CR_TILE_CASE(5, panels, run, __VA_ARGS__)                                  \
