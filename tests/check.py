@@ -174,9 +174,9 @@ def slowest_name(result):
 
 
 def print_summary(results):
-    slowest = sorted(results, key=lambda r: -r.seconds)[:N_SLOWEST]
+    timed = [r for r in results if r.seconds >= 0.1]
     print("\nSlowest:")
-    for result in slowest:
+    for result in sorted(timed, key=lambda r: -r.seconds)[:N_SLOWEST]:
         print(f"  {result.seconds:7.2f} s  {slowest_name(result)}")
     for outcome, title in (("skipped", "Skipped"), ("failed", "Failed")):
         chosen = [r for r in results if r.outcome == outcome]

@@ -170,13 +170,18 @@ static cr_status allocate_tables(const folder_reader *reader, cr_collection *c,
     return CR_OK;
 }
 
+/* Also of a table without rows, which has no array to count in. */
+static const cr_trec_row *end_of_table(const cr_trec_table *table) {
+    return table->n ? table->rows + table->n : table->rows;
+}
+
 static cr_status join(const folder_reader *reader, size_t depth,
                       cr_collection *c, cr_error *error) {
     size_t n_judged = 0;
     const cr_trec_row *run = reader->run.rows;
-    const cr_trec_row *run_end = run + reader->run.n;
+    const cr_trec_row *run_end = end_of_table(&reader->run);
     const cr_trec_row *qrels = reader->qrels.rows;
-    const cr_trec_row *qrels_end = qrels + reader->qrels.n;
+    const cr_trec_row *qrels_end = end_of_table(&reader->qrels);
     cr_status status = allocate_tables(reader, c, error);
     for (size_t i = 0; i < reader->qrels.n; i++)
         if (qrels[i].value > c->max_grade)
