@@ -33,11 +33,15 @@ static void turn_keys(const float *keys, size_t ld, size_t length, size_t width,
 CR_INLINE void score_tile(const cr_tile *t, float *scores, size_t ld,
                           const size_t rows, const size_t panels) {
     v16 sum[CR_ROWS][CR_PANELS];
+    CR_UNROLL
     for (size_t i = 0; i < rows; i++)
+        CR_UNROLL
         for (size_t j = 0; j < panels; j++)
             sum[i][j] = v16_zero();
     cr_tile_add(t, rows, panels, sum);
+    CR_UNROLL
     for (size_t i = 0; i < rows; i++)
+        CR_UNROLL
         for (size_t j = 0; j < panels; j++)
             v16_store(scores + i * ld + j * CR_PANEL, sum[i][j]);
 }
@@ -68,12 +72,16 @@ CR_INLINE void value_tile(const cr_tile *t, const float *sums, float *out,
                           size_t ld_out, const size_t rows,
                           const size_t panels) {
     v16 sum[CR_ROWS][CR_PANELS];
+    CR_UNROLL
     for (size_t i = 0; i < rows; i++)
+        CR_UNROLL
         for (size_t j = 0; j < panels; j++)
             sum[i][j] = v16_zero();
     cr_tile_add(t, rows, panels, sum);
+    CR_UNROLL
     for (size_t i = 0; i < rows; i++) {
         v16 share = v16_set(1 / sums[i]);
+        CR_UNROLL
         for (size_t j = 0; j < panels; j++)
             v16_store(out + i * ld_out + j * CR_PANEL,
                       v16_mul(sum[i][j], share));

@@ -40,27 +40,36 @@ CR_INLINE void run_tile(const pass *p, size_t row, const size_t rows,
                  .k = p->k};
     float *c = g->c + row * g->ldc + p->column;
     v16 sum[CR_ROWS][CR_PANELS];
+    CR_UNROLL
     for (size_t i = 0; i < rows; i++)
+        CR_UNROLL
         for (size_t j = 0; j < panels; j++)
             sum[i][j] = p->k0 ? v16_load(c + i * g->ldc + j * CR_PANEL)
                               : v16_zero();
     cr_tile_add(&t, rows, panels, sum);
-    bool last = p->k0 + p->k == g->k;
+    CR_UNROLL
     for (size_t i = 0; i < rows; i++)
-        for (size_t j = 0; j < panels; j++) {
-            v16 x = sum[i][j];
-            size_t at = j * CR_PANEL;
-            if (last) {
-                x = v16_add(x, v16_load(g->bias + p->column + at));
-                x = cr_epilogue_apply(x, g->epilogue);
-                if (g->residual)
-                    x = v16_add(x, v16_load(g->residual +
-                                            (row + i) * g->ld_residual +
-                                            p->column + at));
-            }
-            v16_store(c + i * g->ldc + at, x);
-        }
+        CR_UNROLL
+        for (size_t j = 0; j < panels; j++)
+            v16_store(c + i * g->ldc + j * CR_PANEL, sum[i][j]);
     fetch(p, row);
+}
+
+/* What becomes of a tile's finished sums, which still lie in the nearest
+ * cache: cheaper than having it in every tile's code. */
+static void finish_tile(const pass *p, size_t row, size_t rows,
+                        size_t panels) {
+    const cr_gemm_f32 *g = p->g;
+    for (size_t i = row; i < row + rows; i++)
+        for (size_t j = p->column; j < p->column + panels * CR_PANEL;
+             j += CR_PANEL) {
+            float *c = g->c + i * g->ldc + j;
+            v16 x = v16_add(v16_load(c), v16_load(g->bias + j));
+            x = cr_epilogue_apply(x, g->epilogue);
+            if (g->residual)
+                x = v16_add(x, v16_load(g->residual + i * g->ld_residual + j));
+            v16_store(c, x);
+        }
 }
 
 /* Points the pass at what comes after it, and shares the fetching between its
@@ -81,6 +90,8 @@ static void plan_fetch(pass *p, size_t panels, size_t tiles) {
 }
 
 void CR_ISA_NAME(gemm_f32)(const cr_gemm_f32 *g) {
+    if (g->m == 0)
+        return;
     size_t tiles = (g->m + CR_ROWS - 1) / CR_ROWS;
     for (size_t column = 0, panels; column < g->n;
          column += panels * CR_PANEL) {
@@ -93,6 +104,8 @@ void CR_ISA_NAME(gemm_f32)(const cr_gemm_f32 *g) {
                 size_t left = g->m - row;
                 size_t rows = left < CR_ROWS ? left : CR_ROWS;
                 CR_TILE_SWITCH(rows, panels, run_tile, &p, row)
+                if (k0 + k == g->k)
+                    finish_tile(&p, row, rows, panels);
             }
         }
     }

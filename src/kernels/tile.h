@@ -40,10 +40,13 @@ CR_INLINE void cr_tile_add(const cr_tile *t, const size_t rows,
     const size_t row_step = t->row_step, n = t->k;
     for (size_t k = 0; k < n; k++, b += row_step) {
         v16 column[CR_PANELS];
+        CR_UNROLL
         for (size_t j = 0; j < panels; j++)
             column[j] = v16_load(b + j * panel_step);
+        CR_UNROLL
         for (size_t i = 0; i < rows; i++) {
             v16 x = v16_set(a[i * lda + k]);
+            CR_UNROLL
             for (size_t j = 0; j < panels; j++)
                 sum[i][j] = v16_fma(x, column[j], sum[i][j]);
         }
