@@ -248,7 +248,8 @@ cr_status cr_vocab_add_special(cr_tokenizer_source *source, const char *where,
     if (!source->specials)
         return cr_fail_memory(error, CR_MAX_SPECIALS * sizeof *source->specials,
                               "special tokens");
-    source->specials[n] = (cr_special_token){{token, len}, (int32_t)id};
+    source->specials[n] =
+        (cr_special_token){.text = {token, len}, .id = (int32_t)id};
     source->spec.n_specials = n + 1;
     if ((size_t)id >= source->spec.n_vocab)
         source->spec.n_vocab = (size_t)id + 1;

@@ -16,17 +16,26 @@
 
 typedef struct cr_tokenizer cr_tokenizer;
 
-/* A token of the vocabulary that is found in raw text before any cleaning,
- * such as "[SEP]". */
+/* A token that is found in raw text before any cleaning, such as "[SEP]",
+ * with the switches of an added token in tokenizer.json. */
 typedef struct cr_special_token {
     cr_text text;
-    int32_t id;
+    int32_t id;       /* may lie outside the vocabulary */
+    bool single_word; /* only where no word character touches it */
+    bool lstrip;      /* its offsets take along the white space before it */
+    bool rstrip;      /* ... and behind it */
+    bool normalized;  /* found in cleaned text: refused as not supported */
 } cr_special_token;
+
+/* The limit on max_word_chars, which sets the size of a scratch. */
+enum { CR_MAX_WORD_CHARS = 1000 };
 
 /* What the model's files say about its tokenizer. Texts belong to whoever
  * filled it and are copied by cr_tokenizer_new. */
 typedef struct cr_tokenizer_spec {
-    const cr_text *vocab; /* [n_vocab] by id; empty text: id is not in use */
+    /* [n_vocab] by id; empty text: id is not in use. Of equal texts the last
+     * one counts, as in vocab.txt. */
+    const cr_text *vocab;
     size_t n_vocab;
     const cr_special_token *specials;
     size_t n_specials;
@@ -35,15 +44,17 @@ typedef struct cr_tokenizer_spec {
     bool split_cjk;
     bool strip_accents;
     bool lowercase;
-    uint32_t max_word_chars;  /* longer words are unk; 100 for BERT */
+    uint32_t max_word_chars;   /* longer words are unk; 100 for BERT */
     cr_text continuing_prefix; /* "##" */
 } cr_tokenizer_spec;
 
-/* CR_ERR_MODEL where the vocabulary contradicts itself. */
+/* CR_ERR_MODEL where the vocabulary contradicts itself, CR_ERR_UNSUPPORTED for
+ * max_word_chars or added tokens beyond what is supported. */
 cr_status cr_tokenizer_new(const cr_tokenizer_spec *spec,
                            cr_tokenizer **tokenizer, cr_error *error);
 void cr_tokenizer_free(cr_tokenizer *tokenizer);
 
+/* Ids are below it: of the vocabulary and of added tokens. */
 size_t cr_tokenizer_vocab_size(const cr_tokenizer *tokenizer);
 /* Empty where the id is outside the vocabulary. */
 cr_text cr_tokenizer_token_text(const cr_tokenizer *tokenizer, int32_t id);
@@ -62,12 +73,14 @@ void cr_token_scratch_free(cr_token_scratch *scratch);
 /* Tokens of one text without specials; arrays are the scratch's or the
  * caller's and hold at most `capacity` tokens. */
 typedef struct cr_tokens {
-    int32_t *ids;            /* [capacity] */
-    uint32_t (*offsets)[2];  /* [capacity] code points, or NULL: not wanted */
+    int32_t *ids;           /* [capacity] */
+    uint32_t (*offsets)[2]; /* [capacity] code points, or NULL: not wanted */
     size_t n;
     size_t capacity;
-    size_t n_beyond; /* tokens after the first `capacity`; only if counted */
-    bool cut;        /* there are tokens beyond capacity */
+    size_t n_beyond;     /* tokens after the first `capacity`: all of them with
+                            count_all, else those that were seen before stopping */
+    bool cut;            /* there are tokens beyond capacity */
+    size_t n_bytes_read; /* of the text */
 } cr_tokens;
 
 /* Tokens of `text`, at most tokens->capacity of them. With count_all the whole
@@ -78,7 +91,10 @@ void cr_tokenizer_encode(const cr_tokenizer *tokenizer,
                          bool count_all, cr_tokens *tokens);
 
 /* How many tokens of each side a pair keeps when it is cut to max_length, as
- * `tokenizers` decides. n_query and n_passage may be capped at max_length. */
+ * `tokenizers` decides. Either number may be capped above max_length, as long
+ * as which of the two is greater stays true: where both sides are cut, the
+ * longer one gets the odd token. only_second takes all of the passage, then of
+ * the query, where `tokenizers` refuses a query that leaves no room. */
 typedef struct cr_pair_cut {
     size_t n_query;
     size_t n_passage;
@@ -88,9 +104,11 @@ cr_pair_cut cr_pair_truncate(size_t n_query, size_t n_passage,
 
 /* One whole pair into ids[max_length] and type_ids[max_length]; returns the
  * number of tokens written, at least CR_PAIR_SPECIALS. *truncated (may be
- * NULL) says whether anything was cut. The query may be encoded once and
- * given again as `query_tokens` (capacity >= max_length) instead of
- * pair->query, which is then not read. */
+ * NULL) says whether anything was cut. The query may be encoded once, with
+ * count_all and capacity >= max_length - CR_PAIR_SPECIALS, and given again as
+ * `query_tokens` instead of pair->query, which is then not read. The passage
+ * is read only as far as it is kept, except where the query alone is longer
+ * than max_length. */
 size_t cr_tokenizer_encode_pair(const cr_tokenizer *tokenizer,
                                 cr_token_scratch *scratch, const cr_pair *pair,
                                 const cr_tokens *query_tokens,
@@ -99,7 +117,8 @@ size_t cr_tokenizer_encode_pair(const cr_tokenizer *tokenizer,
                                 bool *truncated);
 
 /* The same with offsets and the exact number of cut tokens, on the heap, for
- * people who look at tokens. */
+ * people who look at tokens. Freed by cr_encoding_free (crossrank.h), which
+ * this module implements. */
 cr_status cr_tokenizer_explain_pair(const cr_tokenizer *tokenizer,
                                     const cr_pair *pair, uint32_t max_length,
                                     cr_truncation truncation,

@@ -1,0 +1,19 @@
+/* What tokenizer.c offers to pair.c and to nobody else. */
+#ifndef CR_TEXT_ENCODE_H
+#define CR_TEXT_ENCODE_H
+
+#include "text/tokenizer.h"
+
+/* cr_tokenizer_encode that reads until more than stop_after tokens were seen,
+ * of which the first tokens->capacity are kept. */
+void cr_encode_until(const cr_tokenizer *tokenizer, cr_token_scratch *scratch,
+                     cr_text text, size_t stop_after, cr_tokens *tokens);
+
+int32_t cr_tokenizer_cls_id(const cr_tokenizer *tokenizer);
+int32_t cr_tokenizer_sep_id(const cr_tokenizer *tokenizer);
+
+uint32_t cr_token_scratch_max_length(const cr_token_scratch *scratch);
+/* Room for the tokens of one text: [max_length]. */
+int32_t *cr_token_scratch_ids(cr_token_scratch *scratch);
+
+#endif
