@@ -5,9 +5,11 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 /* How to turn weights in other formats into the one that is read here. */
 #define CONVERT                                                                \
@@ -26,16 +28,6 @@ cr_status cr_folder_path(const char *folder, const char *name, char **path,
         return cr_fail_memory(error, bytes, "a path");
     snprintf(*path, bytes, "%.*s%s%s", (int)len, folder, slash, name);
     return CR_OK;
-}
-
-bool cr_folder_has(const char *folder, const char *name) {
-    char *path;
-    if (cr_folder_path(folder, name, &path, NULL) != CR_OK)
-        return false;
-    struct stat st;
-    bool has = stat(path, &st) == 0 && S_ISREG(st.st_mode);
-    cr_free(path);
-    return has;
 }
 
 cr_status cr_folder_read(const char *path, cr_buf *buf, bool *found,
@@ -69,10 +61,10 @@ static const struct {
     {".bin", "PyTorch weights (pytorch_model.bin)"},
     {".onnx", "ONNX weights"},
     {".gguf", "GGUF weights"},
-    {".safetensors", "safetensors weights under another name"},
     {".xml", "OpenVINO weights"},
     {".h5", "TensorFlow weights"},
     {".msgpack", "Flax weights"},
+    {".safetensors", "safetensors weights under another name"},
 };
 enum { N_OTHERS = sizeof OTHERS / sizeof OTHERS[0] };
 
@@ -81,15 +73,21 @@ static bool ends_with(const char *s, const char *ending) {
     return len >= n && strcmp(s + len - n, ending) == 0;
 }
 
-/* The least index in OTHERS of a file in folder/sub, or `best`. */
-static size_t find_other(const char *folder, const char *sub, size_t best) {
-    char *path;
-    if (cr_folder_path(folder, sub, &path, NULL) != CR_OK)
+/* Whether there is a regular file of that name in the folder. */
+static bool has_file(int folder, const char *name) {
+    struct stat st;
+    return fstatat(folder, name, &st, 0) == 0 && S_ISREG(st.st_mode);
+}
+
+/* The least index in OTHERS of a file in the folder `sub`, or `best`. */
+static size_t find_other(int folder, const char *sub, size_t best) {
+    int fd = openat(folder, sub, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    DIR *dir = fd >= 0 ? fdopendir(fd) : NULL;
+    if (!dir) {
+        if (fd >= 0)
+            close(fd);
         return best;
-    DIR *dir = opendir(path);
-    cr_free(path);
-    if (!dir)
-        return best;
+    }
     for (const struct dirent *entry; (entry = readdir(dir));)
         for (size_t i = 0; i < best; i++)
             if (ends_with(entry->d_name, OTHERS[i].ending))
@@ -98,50 +96,58 @@ static size_t find_other(const char *folder, const char *sub, size_t best) {
     return best;
 }
 
-static cr_status missing_weights(const char *folder, cr_error *error) {
+static cr_status missing_file(const char *path, const char *name,
+                              cr_error *error) {
+    return cr_fail(error, CR_ERR_MODEL,
+                   "%s: %s is missing: a model folder needs config.json, "
+                   "model.safetensors, tokenizer.json (or vocab.txt) and "
+                   "tokenizer_config.json",
+                   path, name);
+}
+
+static cr_status missing_weights(int folder, const char *path,
+                                 cr_error *error) {
     size_t other = find_other(folder, ".", N_OTHERS);
     if (other == N_OTHERS)
         other = find_other(folder, "onnx", N_OTHERS);
     if (other == N_OTHERS)
-        return cr_fail(error, CR_ERR_MODEL,
-                       "%s: model.safetensors is missing: a model folder needs "
-                       "config.json, model.safetensors, tokenizer.json (or "
-                       "vocab.txt) and tokenizer_config.json",
-                       folder);
+        return missing_file(path, "model.safetensors", error);
     if (strcmp(OTHERS[other].ending, ".safetensors") == 0)
         return cr_fail(error, CR_ERR_MODEL,
                        "%s: model.safetensors is missing, but there are %s: "
                        "rename the one that holds the whole model",
-                       folder, OTHERS[other].what);
+                       path, OTHERS[other].what);
     return cr_fail(error, CR_ERR_UNSUPPORTED,
                    "%s: model.safetensors is missing, but there are %s: %s",
-                   folder, OTHERS[other].what, CONVERT);
+                   path, OTHERS[other].what, CONVERT);
 }
 
-cr_status cr_folder_check(const char *path, cr_error *error) {
-    struct stat st;
-    if (stat(path, &st) != 0)
-        return cr_fail(error, CR_ERR_MODEL,
-                       "%s: cannot open the model folder: %s", path,
-                       strerror(errno));
-    if (!S_ISDIR(st.st_mode))
-        return cr_fail(error, CR_ERR_MODEL,
-                       "%s: is a file: give the folder that holds config.json "
-                       "and model.safetensors",
-                       path);
-    if (cr_folder_has(path, "adapter_config.json"))
+static cr_status check_files(int folder, const char *path, cr_error *error) {
+    if (has_file(folder, "adapter_config.json"))
         return cr_fail(error, CR_ERR_UNSUPPORTED,
                        "%s: adapter_config.json: a PEFT adapter is not a whole "
                        "model: merge it (model.merge_and_unload()) and save "
                        "the result",
                        path);
-    if (!cr_folder_has(path, "config.json"))
-        return cr_fail(error, CR_ERR_MODEL,
-                       "%s: config.json is missing: a model folder needs "
-                       "config.json, model.safetensors, tokenizer.json (or "
-                       "vocab.txt) and tokenizer_config.json",
-                       path);
-    if (!cr_folder_has(path, "model.safetensors"))
-        return missing_weights(path, error);
+    if (!has_file(folder, "config.json"))
+        return missing_file(path, "config.json", error);
+    if (!has_file(folder, "model.safetensors"))
+        return missing_weights(folder, path, error);
     return CR_OK;
+}
+
+cr_status cr_folder_check(const char *path, cr_error *error) {
+    int folder = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (folder < 0 && errno == ENOTDIR)
+        return cr_fail(error, CR_ERR_MODEL,
+                       "%s: is not a folder: give the one that holds "
+                       "config.json and model.safetensors",
+                       path);
+    if (folder < 0)
+        return cr_fail(error, CR_ERR_MODEL,
+                       "%s: cannot open the model folder: %s", path,
+                       strerror(errno));
+    cr_status status = check_files(folder, path, error);
+    close(folder);
+    return status;
 }

@@ -12,9 +12,6 @@
 cr_status cr_folder_path(const char *folder, const char *name, char **path,
                          cr_error *error);
 
-/* Whether there is a regular file folder/name. */
-bool cr_folder_has(const char *folder, const char *name);
-
 /* The whole file into buf, whose maximum is the limit. Where the file does not
  * exist, *found is false and the status CR_OK. */
 cr_status cr_folder_read(const char *path, cr_buf *buf, bool *found,

@@ -9,10 +9,10 @@
 #include <stdio.h>
 #include <string.h>
 
-/* jansson's texts of errors are complete but for running out of memory. */
+/* Where memory runs out jansson says nothing, or blames the text it was at. */
 static cr_status parse_failure(const cr_json *json, const json_error_t *why,
                                cr_error *error) {
-    if (json_error_code(why) == json_error_out_of_memory)
+    if (json_error_code(why) == json_error_out_of_memory || !why->text[0])
         return cr_fail(error, CR_ERR_MEMORY, "%s: no memory to read it",
                        json->path);
     return cr_fail_at(error, CR_ERR_MODEL,

@@ -382,10 +382,10 @@ static cr_status read_model_settings(const reader *r) {
     json_int_t limit = json_is_integer(chars) ? json_integer_value(chars) : -1;
     /* transformers' own BertTokenizer does not read these two. */
     bool kept = !r->rebuilds || (limit == 100 && is_text(prefix, "##"));
-    if (limit < 1 || limit > UINT16_MAX || !kept)
+    if (limit < 1 || limit > CR_MAX_WORD_CHARS || !kept)
         return cr_json_refuse(json, "model.max_input_chars_per_word", chars,
                               r->rebuilds ? "100 with the prefix \"##\""
-                                          : "a whole number in 1..65535",
+                                          : "a whole number in 1..1000",
                               r->error);
     if (!json_is_string(prefix) || json_string_length(prefix) == 0)
         return cr_json_refuse(json, "model.continuing_subword_prefix", prefix,
@@ -433,32 +433,49 @@ static cr_status read_model(const reader *r) {
 
 /* ---- Special tokens ----------------------------------------------------- */
 
-/* One special token, a string or an object. `is_special` stands for the
- * object's own word where it has none. */
+static bool is_special(const reader *r, const char *text) {
+    for (size_t i = 0; i < r->source->spec.n_specials; i++)
+        if (strcmp(r->source->specials[i].text.data, text) == 0)
+            return true;
+    return false;
+}
+
+/* Whether it is looked for in cleaned text, as tokens are by default that are
+ * not special. */
+static bool is_normalized(const json_t *token, bool by_default) {
+    const json_t *normalized = json_object_get(token, "normalized");
+    const json_t *special = json_object_get(token, "special");
+    if (normalized)
+        return json_is_true(normalized);
+    return special ? !json_is_true(special) : !by_default;
+}
+
+/* One special token, a string or an object. `has_role` stands for the object's
+ * word on being special where it has none. */
 static cr_status add_token(const reader *r, const cr_json *json,
                            const char *key, const json_t *token,
-                           int64_t stated_id, bool is_special) {
+                           int64_t stated_id, bool has_role) {
     const char *text = token_text(token);
     char where[CR_ERROR_MESSAGE_BYTES];
     snprintf(where, sizeof where, "%.300s: \"%s\"", json->path, key);
     if (!text)
         return cr_json_refuse(json, key, token, "a token", r->error);
-    const json_t *special = json_object_get(token, "special");
-    const json_t *normalized = json_object_get(token, "normalized");
-    bool normalizes = normalized
-                          ? json_is_true(normalized)
-                          : !(special ? json_is_true(special) : is_special);
-    const char *flag =
-        json_is_true(json_object_get(token, "lstrip"))        ? "lstrip"
-        : json_is_true(json_object_get(token, "rstrip"))      ? "rstrip"
-        : json_is_true(json_object_get(token, "single_word")) ? "single_word"
-        : normalizes                                          ? "normalized"
-                                                              : NULL;
-    if (flag)
+    /* A mere text has the switches of the object that describes it. */
+    if (json_is_string(token) && is_special(r, text))
+        return CR_OK;
+    if (is_normalized(token, has_role))
         return cr_fail(r->error, CR_ERR_UNSUPPORTED,
-                       "%s: token \"%.60s\" has \"%s\" true; supported: false",
-                       where, text, flag);
-    return cr_vocab_add_special(r->source, where, text, stated_id, r->error);
+                       "%s: token \"%.60s\" has \"normalized\" true; "
+                       "supported: false",
+                       where, text);
+    const cr_special_token special = {
+        .text = {text, strlen(text)},
+        .id = stated_id > INT32_MAX ? INT32_MAX : (int32_t)stated_id,
+        .single_word = json_is_true(json_object_get(token, "single_word")),
+        .lstrip = json_is_true(json_object_get(token, "lstrip")),
+        .rstrip = json_is_true(json_object_get(token, "rstrip")),
+    };
+    return cr_vocab_add_special(r->source, where, &special, r->error);
 }
 
 static cr_status add_tokenizer_json_tokens(const reader *r) {
@@ -550,18 +567,18 @@ static cr_status add_old_added_tokens(const reader *r) {
     json_object_foreach(json->root, token, id) {
         if (!json_is_integer(id) || json_integer_value(id) < 0)
             return cr_json_refuse(json, token, id, "an id", r->error);
-        bool known = false;
-        for (size_t i = 0; i < r->source->spec.n_specials && !known; i++)
-            known = strcmp(r->source->specials[i].text.data, token) == 0;
-        if (!known)
+        if (!is_special(r, token))
             return cr_fail(r->error, CR_ERR_UNSUPPORTED,
                            "%s: token \"%.60s\" is added without being "
                            "special; supported: special tokens",
                            json->path, token);
-        cr_status status = cr_vocab_add_special(
-            r->source, json->path, token, json_integer_value(id), r->error);
-        if (status != CR_OK)
-            return status;
+        int32_t known = cr_vocab_find_any(r->source, token);
+        if (json_integer_value(id) != known)
+            return cr_fail(r->error, CR_ERR_MODEL,
+                           "%s: token \"%.60s\" has the id %lld here, but %d "
+                           "elsewhere: the files contradict each other",
+                           json->path, token, (long long)json_integer_value(id),
+                           (int)known);
     }
     return CR_OK;
 }
@@ -576,9 +593,12 @@ static cr_status add_bert_tokens(const reader *r) {
         r->files->config.root ? &r->files->config : &r->files->tokenizer;
     const char *path = json->path ? json->path : r->files->vocab_path;
     for (size_t i = 0; i < sizeof roles / sizeof roles[0]; i++) {
-        const char *token = named_token(r, roles[i][0], roles[i][1]);
+        const char *text = named_token(r, roles[i][0], roles[i][1]);
+        if (is_special(r, text))
+            continue;
+        const cr_special_token token = {.text = {text, strlen(text)}, .id = -1};
         cr_status status =
-            cr_vocab_add_special(r->source, path, token, -1, r->error);
+            cr_vocab_add_special(r->source, path, &token, r->error);
         if (status != CR_OK)
             return status;
     }

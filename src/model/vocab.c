@@ -2,6 +2,7 @@
 #include "model/vocab.h"
 
 #include "base/mem.h"
+#include "text/utf8.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
@@ -65,37 +66,6 @@ cr_status cr_vocab_from_json(cr_tokenizer_source *source, const cr_json *json,
 
 /* ---- vocab.txt ---------------------------------------------------------- */
 
-/* The length of the well-formed UTF-8 character at s, 0 where there is none. */
-static size_t utf8_length(const uint8_t *s, size_t len) {
-    if (s[0] < 0x80)
-        return 1;
-    size_t n = s[0] >= 0xf0 ? 4 : s[0] >= 0xe0 ? 3 : 2;
-    if (s[0] < 0xc2 || s[0] > 0xf4 || n > len)
-        return 0;
-    for (size_t i = 1; i < n; i++)
-        if ((s[i] & 0xc0) != 0x80)
-            return 0;
-    bool overlong =
-        (s[0] == 0xe0 && s[1] < 0xa0) || (s[0] == 0xf0 && s[1] < 0x90);
-    bool surrogate = s[0] == 0xed && s[1] >= 0xa0;
-    bool too_large = s[0] == 0xf4 && s[1] >= 0x90;
-    return overlong || surrogate || too_large ? 0 : n;
-}
-
-static cr_status check_utf8(const char *path, cr_text text, cr_error *error) {
-    uint64_t line = 1;
-    for (size_t i = 0; i < text.len;) {
-        size_t n = utf8_length((const uint8_t *)text.data + i, text.len - i);
-        if (n == 0 || text.data[i] == '\0')
-            return cr_fail_at(error, CR_ERR_MODEL, line, 0,
-                              "%s: line %" PRIu64 ": %s", path, line,
-                              n ? "a NUL byte" : "not valid UTF-8");
-        line += text.data[i] == '\n';
-        i += n;
-    }
-    return CR_OK;
-}
-
 /* The next line without its end and the white space before that. */
 static cr_text next_line(cr_text *rest) {
     const char *end = memchr(rest->data, '\n', rest->len);
@@ -106,6 +76,15 @@ static cr_text next_line(cr_text *rest) {
     while (line.len && strchr(" \t\v\f\r", line.data[line.len - 1]))
         line.len--;
     return line;
+}
+
+static cr_status check_line(const char *path, cr_text line, uint32_t number,
+                            cr_error *error) {
+    bool has_nul = line.len && memchr(line.data, '\0', line.len);
+    if (!has_nul && cr_utf8_is_valid((const uint8_t *)line.data, line.len))
+        return CR_OK;
+    return cr_fail_at(error, CR_ERR_MODEL, number, 0, "%s: line %u: %s", path,
+                      number, has_nul ? "a NUL byte" : "not valid UTF-8");
 }
 
 static int compare_texts(cr_text a, cr_text b) {
@@ -140,9 +119,7 @@ static void drop_duplicates(cr_tokenizer_source *source) {
 
 cr_status cr_vocab_from_text(cr_tokenizer_source *source, const char *path,
                              cr_text text, cr_error *error) {
-    cr_status status = check_utf8(path, text, error);
-    if (status == CR_OK)
-        status = alloc_vocab(source, error);
+    cr_status status = alloc_vocab(source, error);
     if (status != CR_OK)
         return status;
     source->by_text = cr_calloc(source->vocab_limit, sizeof *source->by_text);
@@ -153,6 +130,9 @@ cr_status cr_vocab_from_text(cr_tokenizer_source *source, const char *path,
     bool blank = false;
     for (uint32_t id = 0; text.len; id++) {
         cr_text line = next_line(&text);
+        status = check_line(path, line, id + 1, error);
+        if (status != CR_OK)
+            return status;
         blank |= line.len == 0;
         if (line.len == 0)
             continue;
@@ -215,27 +195,44 @@ static int64_t next_new_id(const cr_tokenizer_source *source) {
     return next;
 }
 
+/* The id that Hugging Face gives the token, which must be the stated one. */
+static cr_status id_of_special(const cr_tokenizer_source *source,
+                               const char *where, const cr_special_token *token,
+                               int64_t *id, cr_error *error) {
+    const cr_special_token *known = find_special(source, token->text.data);
+    *id = known ? known->id : cr_vocab_find(source, token->text.data);
+    if (*id < 0)
+        *id = next_new_id(source);
+    if (token->id >= 0 && token->id != *id)
+        return cr_fail(error, CR_ERR_MODEL,
+                       "%s: token \"%.60s\" has the id %d here, but %" PRId64
+                       " by the vocabulary: the files contradict each other",
+                       where, token->text.data, (int)token->id, *id);
+    if (known &&
+        (known->lstrip != token->lstrip || known->rstrip != token->rstrip ||
+         known->single_word != token->single_word))
+        return cr_fail(
+            error, CR_ERR_MODEL,
+            "%s: token \"%.60s\" has other \"lstrip\", \"rstrip\" or "
+            "\"single_word\" here than elsewhere: the files "
+            "contradict each other",
+            where, token->text.data);
+    return CR_OK;
+}
+
 cr_status cr_vocab_add_special(cr_tokenizer_source *source, const char *where,
-                               const char *token, int64_t stated_id,
-                               cr_error *error) {
-    size_t n = source->spec.n_specials, len = strlen(token);
-    if (len == 0)
+                               const cr_special_token *token, cr_error *error) {
+    size_t n = source->spec.n_specials;
+    if (token->text.len == 0)
         return cr_fail(error, CR_ERR_MODEL, "%s: an empty special token",
                        where);
-    const cr_special_token *known = find_special(source, token);
-    int64_t id = known ? known->id : cr_vocab_find(source, token);
-    if (id < 0)
-        id = next_new_id(source);
-    if (stated_id >= 0 && stated_id != id)
-        return cr_fail(error, CR_ERR_MODEL,
-                       "%s: token \"%.60s\" has the id %" PRId64 " here, but "
-                       "%" PRId64 " by the vocabulary: the files contradict "
-                       "each other",
-                       where, token, stated_id, id);
-    if (known)
-        return CR_OK;
+    int64_t id;
+    cr_status status = id_of_special(source, where, token, &id, error);
+    if (status != CR_OK || find_special(source, token->text.data))
+        return status;
     if (id >= source->vocab_limit)
-        return beyond_embedding(where, token, id, source->vocab_limit, error);
+        return beyond_embedding(where, token->text.data, id,
+                                source->vocab_limit, error);
     if (n == CR_MAX_SPECIALS)
         return cr_fail(error, CR_ERR_UNSUPPORTED,
                        "%s: more than %d special tokens; supported: at most "
@@ -248,8 +245,8 @@ cr_status cr_vocab_add_special(cr_tokenizer_source *source, const char *where,
     if (!source->specials)
         return cr_fail_memory(error, CR_MAX_SPECIALS * sizeof *source->specials,
                               "special tokens");
-    source->specials[n] =
-        (cr_special_token){.text = {token, len}, .id = (int32_t)id};
+    source->specials[n] = *token;
+    source->specials[n].id = (int32_t)id;
     source->spec.n_specials = n + 1;
     if ((size_t)id >= source->spec.n_vocab)
         source->spec.n_vocab = (size_t)id + 1;

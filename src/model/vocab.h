@@ -23,11 +23,10 @@ int32_t cr_vocab_find(const cr_tokenizer_source *source, const char *token);
 /* The id of a special or model token, or -1. */
 int32_t cr_vocab_find_any(const cr_tokenizer_source *source, const char *token);
 
-/* Adds a special token unless it is there. stated_id -1: none is stated. The
- * id must be the one that Hugging Face would give it. `where` names file and
- * field for messages. */
+/* Adds a special token unless it is there; token->text ends with a NUL, and
+ * token->id is what the file states, -1 for nothing. It must be the id that
+ * Hugging Face would give it. `where` names file and field for messages. */
 cr_status cr_vocab_add_special(cr_tokenizer_source *source, const char *where,
-                               const char *token, int64_t stated_id,
-                               cr_error *error);
+                               const cr_special_token *token, cr_error *error);
 
 #endif

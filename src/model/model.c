@@ -1,0 +1,299 @@
+/* A model folder: checked configuration, tokenizer and weights.
+ *
+ * Opening reads all small files and the table of tensors and checks that every
+ * weight is there in the shape that the configuration asks for. The weights
+ * themselves are read later, one at a time. */
+#include "model/model.h"
+
+#include "base/mem.h"
+#include "model/config.h"
+#include "model/folder.h"
+#include "model/safetensors.h"
+#include "model/tokenizer_files.h"
+
+#include <inttypes.h>
+#include <openssl/evp.h>
+#include <stdio.h>
+#include <string.h>
+
+struct cr_model {
+    char *path;
+    char *weights_path;
+    cr_model_config config;
+    cr_tokenizer *tokenizer;
+    cr_safetensors *weights;
+};
+
+/* Room for any name that is asked for, or for why it is not found. */
+enum { MAX_NAME_BYTES = 256 };
+
+/* ---- Tensors by name ---------------------------------------------------- */
+
+/* The tensor `name` or, as transformers accepts it, its name without "bert.",
+ * with the LayerNorm names of TensorFlow, or both. */
+static const cr_tensor *find_tensor(const cr_model *model, const char *name) {
+    static const char *const old[][2] = {
+        {"LayerNorm.weight", "LayerNorm.gamma"},
+        {"LayerNorm.bias", "LayerNorm.beta"}};
+    const cr_tensor *tensor = NULL;
+    for (int bare = 0; bare < 2 && !tensor; bare++) {
+        if (bare && strncmp(name, "bert.", 5) != 0)
+            break;
+        const char *short_name = bare ? name + 5 : name;
+        tensor = cr_safetensors_find(model->weights, short_name);
+        for (size_t i = 0; i < 2 && !tensor; i++) {
+            size_t len = strlen(short_name), n = strlen(old[i][0]);
+            char other[MAX_NAME_BYTES];
+            if (len < n || strcmp(short_name + len - n, old[i][0]) != 0)
+                continue;
+            int written = snprintf(other, sizeof other, "%.*s%s",
+                                   (int)(len - n), short_name, old[i][1]);
+            if (written > 0 && (size_t)written < sizeof other)
+                tensor = cr_safetensors_find(model->weights, other);
+        }
+    }
+    return tensor;
+}
+
+bool cr_model_has_tensor(const cr_model *model, const char *name) {
+    return find_tensor(model, name) != NULL;
+}
+
+/* "[384, 1536]" */
+static const char *picture_of_shape(const cr_tensor *tensor, char *picture,
+                                    size_t size) {
+    size_t len = (size_t)snprintf(picture, size, "[");
+    for (uint32_t i = 0; i < tensor->n_dims && len < size; i++)
+        len += (size_t)snprintf(picture + len, size - len, "%s%" PRIu64,
+                                i ? ", " : "", tensor->dims[i]);
+    if (len < size)
+        snprintf(picture + len, size - len, "]");
+    return picture;
+}
+
+/* The tensor in the shape rows x columns (columns 0: a vector). */
+static cr_status require_tensor(const cr_model *model, const char *name,
+                                uint64_t rows, uint64_t columns,
+                                const cr_tensor **found, cr_error *error) {
+    const cr_tensor *tensor = find_tensor(model, name);
+    *found = tensor;
+    if (!tensor)
+        return cr_fail(error, CR_ERR_MODEL,
+                       "%s: tensor \"%s\" is missing: the file does not hold "
+                       "the model that config.json describes",
+                       model->weights_path, name);
+    uint32_t n_dims = columns ? 2 : 1;
+    if (tensor->n_dims != n_dims || tensor->dims[0] != rows ||
+        (columns && tensor->dims[1] != columns)) {
+        char shape[200], expected[64];
+        cr_tensor want = {.n_dims = n_dims, .dims = {rows, columns}};
+        return cr_fail(
+            error, CR_ERR_MODEL,
+            "%s: tensor \"%s\" has the shape %s; by config.json it is %s",
+            model->weights_path, name,
+            picture_of_shape(tensor, shape, sizeof shape),
+            picture_of_shape(&want, expected, sizeof expected));
+    }
+    if (tensor->type == CR_TENSOR_OTHER)
+        return cr_fail(error, CR_ERR_MODEL,
+                       "%s: tensor \"%s\" is %s; supported: F32, F16, BF16",
+                       model->weights_path, name, tensor->type_name);
+    return CR_OK;
+}
+
+cr_status cr_model_read_tensor(const cr_model *model, const char *name,
+                               uint64_t rows, uint64_t columns, float *out,
+                               cr_error *error) {
+    const cr_tensor *tensor;
+    cr_status status =
+        require_tensor(model, name, rows, columns, &tensor, error);
+    if (status == CR_OK)
+        status = cr_safetensors_read(model->weights, tensor, out, error);
+    return status;
+}
+
+/* ---- All of them -------------------------------------------------------- */
+
+typedef struct shape_row {
+    const char *name; /* behind its prefix */
+    uint64_t rows, columns;
+} shape_row;
+
+static cr_status require_rows(const cr_model *model, const char *prefix,
+                              const shape_row *rows, size_t n,
+                              cr_error *error) {
+    for (size_t i = 0; i < n; i++) {
+        char name[MAX_NAME_BYTES];
+        const cr_tensor *tensor;
+        snprintf(name, sizeof name, "%s%s", prefix, rows[i].name);
+        cr_status status = require_tensor(model, name, rows[i].rows,
+                                          rows[i].columns, &tensor, error);
+        if (status != CR_OK)
+            return status;
+    }
+    return CR_OK;
+}
+
+static cr_status require_layer(const cr_model *model, uint32_t layer,
+                               cr_error *error) {
+    const uint64_t h = model->config.hidden_size;
+    const uint64_t i = model->config.intermediate_size;
+    const shape_row rows[] = {
+        {"attention.self.query.weight", h, h},
+        {"attention.self.query.bias", h, 0},
+        {"attention.self.key.weight", h, h},
+        {"attention.self.key.bias", h, 0},
+        {"attention.self.value.weight", h, h},
+        {"attention.self.value.bias", h, 0},
+        {"attention.output.dense.weight", h, h},
+        {"attention.output.dense.bias", h, 0},
+        {"attention.output.LayerNorm.weight", h, 0},
+        {"attention.output.LayerNorm.bias", h, 0},
+        {"intermediate.dense.weight", i, h},
+        {"intermediate.dense.bias", i, 0},
+        {"output.dense.weight", h, i},
+        {"output.dense.bias", h, 0},
+        {"output.LayerNorm.weight", h, 0},
+        {"output.LayerNorm.bias", h, 0},
+    };
+    char prefix[64];
+    snprintf(prefix, sizeof prefix, "bert.encoder.layer.%u.", layer);
+    return require_rows(model, prefix, rows, sizeof rows / sizeof rows[0],
+                        error);
+}
+
+/* Checked before anybody allocates by what the configuration says. */
+static cr_status require_weights(const cr_model *model, cr_error *error) {
+    const cr_model_config *c = &model->config;
+    const uint64_t h = c->hidden_size;
+    const shape_row rows[] = {
+        {"bert.embeddings.word_embeddings.weight", c->vocab_size, h},
+        {"bert.embeddings.position_embeddings.weight", c->max_positions, h},
+        {"bert.embeddings.token_type_embeddings.weight", c->n_types, h},
+        {"bert.embeddings.LayerNorm.weight", h, 0},
+        {"bert.embeddings.LayerNorm.bias", h, 0},
+        {"bert.pooler.dense.weight", h, h},
+        {"bert.pooler.dense.bias", h, 0},
+        {"classifier.weight", c->n_labels, h},
+        {"classifier.bias", c->n_labels, 0},
+    };
+    cr_status status =
+        require_rows(model, "", rows, sizeof rows / sizeof rows[0], error);
+    for (uint32_t layer = 0; layer < c->n_layers && status == CR_OK; layer++)
+        status = require_layer(model, layer, error);
+    return status;
+}
+
+/* ---- Opening ------------------------------------------------------------ */
+
+static cr_status open_tokenizer(cr_model *model, const cr_json *config_json,
+                                bool lowercases, cr_error *error) {
+    cr_tokenizer_files files;
+    cr_tokenizer_source source = {0};
+    cr_status status = cr_tokenizer_files_load(&files, model->path, error);
+    if (status == CR_OK)
+        status = cr_tokenizer_source_read(&files, config_json, &model->config,
+                                          lowercases, &source, error);
+    if (status == CR_OK)
+        status = cr_tokenizer_new(&source.spec, &model->tokenizer, error);
+    if (status == CR_OK && source.max_length < model->config.max_length)
+        model->config.max_length = source.max_length;
+    cr_tokenizer_source_fini(&source);
+    cr_tokenizer_files_fini(&files);
+    return status;
+}
+
+static cr_status open_parts(cr_model *model, cr_error *error) {
+    cr_config_files files;
+    bool lowercases;
+    cr_status status = cr_config_files_load(&files, model->path, error);
+    if (status == CR_OK)
+        status = cr_config_read(&files, &model->config, &lowercases, error);
+    if (status == CR_OK)
+        status = cr_folder_path(model->path, "model.safetensors",
+                                &model->weights_path, error);
+    if (status == CR_OK)
+        status =
+            cr_safetensors_open(model->weights_path, &model->weights, error);
+    if (status == CR_OK)
+        status = require_weights(model, error);
+    if (status == CR_OK)
+        status = open_tokenizer(model, &files.config, lowercases, error);
+    cr_config_files_fini(&files);
+    return status;
+}
+
+cr_status cr_model_open(const char *path, cr_model **opened, cr_error *error) {
+    *opened = NULL;
+    cr_status status = cr_folder_check(path, error);
+    if (status != CR_OK)
+        return status;
+    cr_model *model = cr_calloc(1, sizeof *model);
+    if (!model)
+        return cr_fail_memory(error, sizeof *model, "a model");
+    model->path = cr_strndup(path, strlen(path));
+    status = model->path ? open_parts(model, error)
+                         : cr_fail_memory(error, strlen(path), "a path");
+    if (status != CR_OK)
+        cr_model_close(model);
+    else
+        *opened = model;
+    return status;
+}
+
+void cr_model_close(cr_model *model) {
+    if (!model)
+        return;
+    cr_safetensors_close(model->weights);
+    cr_tokenizer_free(model->tokenizer);
+    cr_free(model->weights_path);
+    cr_free(model->path);
+    cr_free(model);
+}
+
+const char *cr_model_path(const cr_model *model) { return model->path; }
+
+const cr_model_config *cr_model_get_config(const cr_model *model) {
+    return &model->config;
+}
+
+const cr_tokenizer *cr_model_get_tokenizer(const cr_model *model) {
+    return model->tokenizer;
+}
+
+/* ---- Hash --------------------------------------------------------------- */
+
+/* Of the file that was opened, even where another has taken its name. */
+static cr_status digest_file(const cr_model *model, EVP_MD_CTX *context,
+                             unsigned char *digest, cr_error *error) {
+    uint64_t n_bytes = cr_safetensors_bytes(model->weights);
+    char chunk[65536];
+    bool sound = EVP_DigestInit_ex(context, EVP_sha256(), NULL) == 1;
+    for (uint64_t at = 0; at < n_bytes && sound; at += sizeof chunk) {
+        uint64_t left = n_bytes - at;
+        size_t n = left < sizeof chunk ? (size_t)left : sizeof chunk;
+        cr_status status =
+            cr_safetensors_read_bytes(model->weights, at, chunk, n, error);
+        if (status != CR_OK)
+            return status;
+        sound = EVP_DigestUpdate(context, chunk, n) == 1;
+    }
+    if (!sound || EVP_DigestFinal_ex(context, digest, NULL) != 1)
+        return cr_fail(error, CR_ERR_INTERNAL,
+                       "libcrypto cannot compute SHA-256");
+    return CR_OK;
+}
+
+cr_status cr_model_sha256(const cr_model *model, char hex[CR_SHA256_HEX_BYTES],
+                          cr_error *error) {
+    unsigned char digest[EVP_MAX_MD_SIZE];
+    hex[0] = '\0';
+    EVP_MD_CTX *context = EVP_MD_CTX_new();
+    if (!context)
+        return cr_fail_memory(error, 0, "SHA-256");
+    cr_status status = digest_file(model, context, digest, error);
+    EVP_MD_CTX_free(context);
+    for (size_t i = 0; i < 32 && status == CR_OK; i++)
+        snprintf(hex + 2 * i, 3, "%02x", digest[i]);
+    return status;
+}
