@@ -73,7 +73,7 @@ void tiny_folder_make(tiny_folder *folder) {
 }
 
 const char *tiny_path(const tiny_folder *folder, const char *name) {
-    static char path[256];
+    static char path[512];
     snprintf(path, sizeof path, "%s/%s", folder->path, name);
     return path;
 }
