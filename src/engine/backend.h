@@ -1,0 +1,73 @@
+/* A backend: something that turns groups of packed tokens into logits.
+ *
+ * The scheduler above knows a backend by its description alone: how many lanes
+ * it has and how many tokens a lane likes to take at once. A lane is one
+ * worker that can score a group by itself; calls for different lanes may run
+ * at the same time, calls for one lane may not. A backend that is told so can
+ * also put several lanes to work on one group (a team).
+ *
+ * Backends check nothing about a group: ids, positions and lengths are valid
+ * when they arrive, and no group is longer than max_group_tokens. */
+#ifndef CR_ENGINE_BACKEND_H
+#define CR_ENGINE_BACKEND_H
+
+#include "base/error.h"
+#include "engine/team.h"
+#include "model/model.h"
+
+/* Sequences laid end to end, without padding. */
+typedef struct cr_group {
+    size_t n_tokens;
+    const int32_t *ids;        /* [n_tokens] */
+    const uint8_t *type_ids;   /* [n_tokens] */
+    const uint32_t *positions; /* [n_tokens], from 0 in every sequence */
+    size_t n_sequences;
+    const uint32_t *starts; /* [n_sequences + 1], the last is n_tokens */
+} cr_group;
+
+typedef struct cr_backend_options {
+    const char *device; /* NULL: the backend's own default */
+    const char *dtype;  /* NULL: "auto" */
+    const char *isa;    /* NULL: "auto" */
+    uint32_t lanes;     /* >= 1 */
+    uint32_t max_length; /* tokens of the longest sequence to come */
+} cr_backend_options;
+
+typedef struct cr_backend_description {
+    const char *name;
+    const char *device;
+    const char *dtype;
+    const char *isa; /* "" where the word means nothing */
+    uint32_t lanes;
+    uint32_t group_tokens;     /* what a lane likes to take at once */
+    uint32_t max_group_tokens; /* what it can take at most */
+    bool pads;                 /* computes padding, so likes equal lengths */
+    bool exact;                /* a score never depends on its company */
+    uint64_t weight_bytes;
+    uint64_t workspace_bytes;
+} cr_backend_description;
+
+typedef struct cr_backend cr_backend;
+
+typedef struct cr_backend_ops {
+    const char *name;
+    cr_status (*open)(const cr_model *model, const cr_backend_options *options,
+                      cr_backend **backend, cr_error *error);
+    void (*close)(cr_backend *backend);
+    /* Every member of the team calls this once for the same group with its
+     * own lane; all return when the group is done and team->members[0] has
+     * logits[n_sequences][n_labels]. A team of one is the usual case. */
+    cr_status (*score)(cr_backend *backend, uint32_t lane, cr_team *team,
+                       uint32_t member, const cr_group *group, float *logits,
+                       cr_error *error);
+} cr_backend_ops;
+
+/* The head of every backend's own structure. */
+struct cr_backend {
+    const cr_backend_ops *ops;
+    cr_backend_description description;
+};
+
+extern const cr_backend_ops cr_cpu_backend;
+
+#endif

@@ -1,0 +1,126 @@
+/* The cpu backend: our kernels behind the backend interface. */
+#include "engine/backend.h"
+
+#include "base/mem.h"
+#include "engine/cpu/encoder.h"
+
+#include <math.h>
+#include <string.h>
+
+/* Tokens that a lane likes to take at once; see bench/ for the plateau. */
+enum { GROUP_TOKENS = 256 };
+
+typedef struct cpu {
+    cr_backend head;
+    cr_weights weights;
+    const cr_kernels *kernels;
+    cr_workspace *workspaces; /* [lanes] */
+} cpu;
+
+static void cpu_close(cr_backend *backend) {
+    cpu *c = (cpu *)backend;
+    for (uint32_t i = 0; c->workspaces && i < backend->description.lanes; i++)
+        cr_workspace_fini(&c->workspaces[i]);
+    cr_free(c->workspaces);
+    cr_weights_fini(&c->weights);
+    cr_free(c);
+}
+
+static cr_status check_device(const cr_backend_options *o, cr_error *error) {
+    if (o->device && strcmp(o->device, "cpu") && strcmp(o->device, "auto"))
+        return cr_fail(error, CR_ERR_UNAVAILABLE,
+                       "device '%s' is not available on backend cpu; use cpu",
+                       o->device);
+    return CR_OK;
+}
+
+static cr_status choose_dtype(const cr_backend_options *o, const char **dtype,
+                              cr_error *error) {
+    *dtype = "fp32";
+    if (!o->dtype || !strcmp(o->dtype, "auto") || !strcmp(o->dtype, "fp32"))
+        return CR_OK;
+    return cr_fail(error, CR_ERR_UNAVAILABLE,
+                   "dtype '%s' is not available on backend cpu; use fp32",
+                   o->dtype);
+}
+
+static cr_status cpu_open(const cr_model *model, const cr_backend_options *o,
+                          cr_backend **backend, cr_error *error) {
+    *backend = NULL;
+    cpu *c = cr_calloc(1, sizeof *c);
+    if (!c)
+        return cr_fail_memory(error, sizeof *c, "the cpu backend");
+    cr_backend_description *d = &c->head.description;
+    c->head.ops = &cr_cpu_backend;
+    cr_status status = check_device(o, error);
+    if (status == CR_OK)
+        status = choose_dtype(o, &d->dtype, error);
+    if (status == CR_OK)
+        status = cr_kernels_choose(o->isa, &c->kernels, error);
+    if (status == CR_OK)
+        status = cr_weights_load(model, &c->weights, error);
+    if (status != CR_OK)
+        goto done;
+    d->name = "cpu";
+    d->device = "cpu";
+    d->isa = c->kernels->name;
+    d->group_tokens = GROUP_TOKENS;
+    d->max_group_tokens = GROUP_TOKENS + o->max_length;
+    d->exact = true;
+    d->weight_bytes = c->weights.bytes;
+    c->workspaces = cr_calloc(o->lanes, sizeof *c->workspaces);
+    if (!c->workspaces)
+        status = cr_fail_memory(error, o->lanes * sizeof *c->workspaces,
+                                "workspaces");
+    d->lanes = c->workspaces ? o->lanes : 0;
+    for (uint32_t i = 0; status == CR_OK && i < o->lanes; i++) {
+        status = cr_workspace_init(&c->workspaces[i], &c->weights,
+                                   d->max_group_tokens, o->max_length, error);
+        d->workspace_bytes += c->workspaces[i].bytes;
+    }
+done:
+    if (status != CR_OK)
+        cpu_close(&c->head);
+    else
+        *backend = &c->head;
+    return status;
+}
+
+/* Copies the logits out; weights that overflow float32 must not become NaN
+ * scores. */
+static cr_status take_logits(const cpu *c, const cr_workspace *ws,
+                             const cr_group *group, float *logits,
+                             cr_error *error) {
+    uint32_t n_labels = c->weights.config.n_labels;
+    for (size_t i = 0; i < group->n_sequences; i++)
+        for (uint32_t j = 0; j < n_labels; j++) {
+            float x = ws->logits[i * c->weights.classifier.n + j];
+            if (!isfinite(x))
+                return cr_fail(error, CR_ERR_MODEL,
+                               "the model's weights overflow float32: a logit "
+                               "is not finite; use a sound checkpoint");
+            logits[i * n_labels + j] = x;
+        }
+    return CR_OK;
+}
+
+static cr_status cpu_score(cr_backend *backend, uint32_t lane, cr_team *team,
+                           uint32_t member, const cr_group *group,
+                           float *logits, cr_error *error) {
+    cpu *c = (cpu *)backend;
+    cr_encoding_job job = {.w = &c->weights,
+                           .kernels = c->kernels,
+                           .group = group,
+                           .shared = &c->workspaces[team->lanes[0]],
+                           .own = &c->workspaces[lane],
+                           .team = team,
+                           .member = member};
+    cr_encode(&job);
+    return member == 0 ? take_logits(c, job.shared, group, logits, error)
+                       : CR_OK;
+}
+
+const cr_backend_ops cr_cpu_backend = {.name = "cpu",
+                                       .open = cpu_open,
+                                       .close = cpu_close,
+                                       .score = cpu_score};

@@ -1,0 +1,248 @@
+/* Loading: each tensor is read as float32, packed, and forgotten. */
+#include "engine/cpu/weights.h"
+
+#include "base/mem.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static size_t padded(size_t n) {
+    return (n + CR_PANEL - 1) / CR_PANEL * CR_PANEL;
+}
+
+/* What loading carries along: one buffer that holds any matrix. */
+typedef struct loader {
+    const cr_model *model;
+    cr_weights *w;
+    float *raw;
+    cr_error *error;
+} loader;
+
+static cr_status make(loader *l, size_t floats, float **out) {
+    size_t bytes = floats * sizeof **out;
+    *out = cr_alloc_aligned(bytes);
+    if (!*out)
+        return cr_fail_memory(l->error, bytes, "weights");
+    l->w->bytes += bytes;
+    return CR_OK;
+}
+
+/* A part of a model width that is padded by itself: `n` blocks (heads, or 1)
+ * of `size` elements, which take `room` each. */
+typedef struct blocks {
+    size_t n;
+    size_t size;
+    size_t room;
+} blocks;
+
+static size_t place_of(blocks b, size_t i) {
+    return i / b.size * b.room + i % b.size;
+}
+
+/* Rows of a table, each padded to `room`. */
+static cr_status load_table(loader *l, const char *name, size_t rows,
+                            size_t size, size_t room, float **out) {
+    /* Read straight into its place, then spread from the end. */
+    cr_status status = make(l, rows * room, out);
+    if (status == CR_OK)
+        status = cr_model_read_tensor(l->model, name, rows, size, *out,
+                                      l->error);
+    if (status != CR_OK || room == size)
+        return status;
+    for (size_t i = rows; i-- > 0;) {
+        memmove(*out + i * room, *out + i * size, size * sizeof **out);
+        memset(*out + i * room + size, 0, (room - size) * sizeof **out);
+    }
+    return CR_OK;
+}
+
+static cr_status load_vector(loader *l, const char *name, blocks b,
+                             float *out) {
+    size_t n = b.n * b.size;
+    cr_status status =
+        cr_model_read_tensor(l->model, name, n, 0, l->raw, l->error);
+    for (size_t i = 0; status == CR_OK && i < n; i++)
+        out[place_of(b, i)] = l->raw[i];
+    return status;
+}
+
+static cr_status load_norm(loader *l, const char *prefix, cr_norm *norm) {
+    size_t size = l->w->config.hidden_size;
+    blocks b = {1, size, l->w->width};
+    char name[256];
+    cr_status status = make(l, b.room, &norm->gain);
+    if (status == CR_OK)
+        status = make(l, b.room, &norm->bias);
+    snprintf(name, sizeof name, "%s.weight", prefix);
+    if (status == CR_OK)
+        status = load_vector(l, name, b, norm->gain);
+    snprintf(name, sizeof name, "%s.bias", prefix);
+    if (status == CR_OK)
+        status = load_vector(l, name, b, norm->bias);
+    return status;
+}
+
+static cr_status make_linear(loader *l, size_t k, size_t n, cr_linear *linear) {
+    linear->k = k;
+    linear->n = n;
+    cr_status status = make(l, k * n, &linear->panels);
+    return status == CR_OK ? make(l, n, &linear->bias) : status;
+}
+
+/* Packs PREFIX.weight [outputs][inputs] into the columns from `column` on. */
+static cr_status pack(loader *l, const char *prefix, blocks in, blocks out,
+                      size_t column, cr_linear *linear) {
+    size_t n_in = in.n * in.size, n_out = out.n * out.size;
+    char name[256];
+    snprintf(name, sizeof name, "%s.weight", prefix);
+    cr_status status = cr_model_read_tensor(l->model, name, n_out, n_in,
+                                            l->raw, l->error);
+    if (status != CR_OK)
+        return status;
+    for (size_t o = 0; o < n_out; o++) {
+        size_t at = column + place_of(out, o);
+        float *panel = linear->panels + at / CR_PANEL * CR_PANEL * linear->k +
+                       at % CR_PANEL;
+        for (size_t i = 0; i < n_in; i++)
+            panel[place_of(in, i) * CR_PANEL] = l->raw[o * n_in + i];
+    }
+    snprintf(name, sizeof name, "%s.bias", prefix);
+    return load_vector(l, name, out, linear->bias + column);
+}
+
+static cr_status load_linear(loader *l, const char *prefix, blocks in,
+                             blocks out, cr_linear *linear) {
+    cr_status status = make_linear(l, in.n * in.room, out.n * out.room, linear);
+    return status == CR_OK ? pack(l, prefix, in, out, 0, linear) : status;
+}
+
+static cr_status load_qkv(loader *l, const char *prefix, blocks hidden,
+                          blocks heads, cr_linear *linear) {
+    static const char *const parts[] = {"query", "key", "value"};
+    size_t row = l->w->head_row;
+    cr_status status = make_linear(l, hidden.room, 3 * row, linear);
+    for (size_t i = 0; status == CR_OK && i < 3; i++) {
+        char name[256];
+        snprintf(name, sizeof name, "%s.attention.self.%s", prefix, parts[i]);
+        status = pack(l, name, hidden, heads, i * row, linear);
+    }
+    return status;
+}
+
+static cr_status load_layer(loader *l, uint32_t index, cr_layer *layer) {
+    const cr_weights *w = l->w;
+    blocks hidden = {1, w->config.hidden_size, w->width};
+    blocks inner = {1, w->config.intermediate_size, w->inner};
+    blocks heads = {w->config.n_heads,
+                    w->config.hidden_size / w->config.n_heads, w->head_width};
+    char prefix[128], name[256];
+    snprintf(prefix, sizeof prefix, "bert.encoder.layer.%u", index);
+    cr_status status = load_qkv(l, prefix, hidden, heads, &layer->qkv);
+#define STEP(suffix, call)                                                     \
+    snprintf(name, sizeof name, "%s." suffix, prefix);                         \
+    if (status == CR_OK)                                                       \
+    status = (call)
+    STEP("attention.output.dense",
+         load_linear(l, name, heads, hidden, &layer->attention_out));
+    STEP("attention.output.LayerNorm",
+         load_norm(l, name, &layer->attention_norm));
+    STEP("intermediate.dense", load_linear(l, name, hidden, inner, &layer->up));
+    STEP("output.dense", load_linear(l, name, inner, hidden, &layer->down));
+    STEP("output.LayerNorm", load_norm(l, name, &layer->output_norm));
+#undef STEP
+    return status;
+}
+
+static cr_status load_embeddings(loader *l) {
+    cr_weights *w = l->w;
+    const cr_model_config *c = &w->config;
+#define TABLE(name, rows, out)                                                 \
+    load_table(l, "bert.embeddings." name ".weight", rows, c->hidden_size,     \
+               w->width, out)
+    cr_status status = TABLE("word_embeddings", c->vocab_size, &w->words);
+    if (status == CR_OK)
+        status = TABLE("token_type_embeddings", c->n_types, &w->types);
+    if (status == CR_OK)
+        status = TABLE("position_embeddings", c->max_positions, &w->places);
+#undef TABLE
+    if (status == CR_OK)
+        status = load_norm(l, "bert.embeddings.LayerNorm", &w->embedding_norm);
+    return status;
+}
+
+static cr_status load_head(loader *l) {
+    cr_weights *w = l->w;
+    blocks hidden = {1, w->config.hidden_size, w->width};
+    blocks labels = {1, w->config.n_labels, padded(w->config.n_labels)};
+    cr_status status =
+        load_linear(l, "bert.pooler.dense", hidden, hidden, &w->pooler);
+    if (status == CR_OK)
+        status = load_linear(l, "classifier", hidden, labels, &w->classifier);
+    return status;
+}
+
+/* The largest tensor that goes through the raw buffer. */
+static size_t raw_floats(const cr_model_config *c) {
+    size_t most = c->intermediate_size > c->hidden_size ? c->intermediate_size
+                                                        : c->hidden_size;
+    if (c->n_labels > most)
+        most = c->n_labels;
+    return most * c->hidden_size;
+}
+
+cr_status cr_weights_load(const cr_model *model, cr_weights *w,
+                          cr_error *error) {
+    const cr_model_config *c = cr_model_get_config(model);
+    *w = (cr_weights){.config = *c,
+                      .width = padded(c->hidden_size),
+                      .head_width = padded(c->hidden_size / c->n_heads),
+                      .inner = padded(c->intermediate_size)};
+    w->head_row = c->n_heads * w->head_width;
+    loader l = {.model = model, .w = w, .error = error};
+    size_t raw_bytes = raw_floats(c) * sizeof *l.raw;
+    cr_status status = CR_OK;
+    l.raw = cr_alloc_aligned(raw_bytes);
+    w->layers = cr_calloc(c->n_layers, sizeof *w->layers);
+    if (!l.raw || !w->layers)
+        status = cr_fail_memory(error, raw_bytes, "loading weights");
+    if (status == CR_OK)
+        status = load_embeddings(&l);
+    for (uint32_t i = 0; status == CR_OK && i < c->n_layers; i++)
+        status = load_layer(&l, i, &w->layers[i]);
+    if (status == CR_OK)
+        status = load_head(&l);
+    cr_free_aligned(l.raw);
+    if (status != CR_OK)
+        cr_weights_fini(w);
+    return status;
+}
+
+static void free_linear(cr_linear *linear) {
+    cr_free_aligned(linear->panels);
+    cr_free_aligned(linear->bias);
+}
+
+static void free_norm(cr_norm *norm) {
+    cr_free_aligned(norm->gain);
+    cr_free_aligned(norm->bias);
+}
+
+void cr_weights_fini(cr_weights *w) {
+    for (uint32_t i = 0; w->layers && i < w->config.n_layers; i++) {
+        cr_layer *layer = &w->layers[i];
+        free_linear(&layer->qkv);
+        free_linear(&layer->attention_out);
+        free_norm(&layer->attention_norm);
+        free_linear(&layer->up);
+        free_linear(&layer->down);
+        free_norm(&layer->output_norm);
+    }
+    cr_free(w->layers);
+    cr_free_aligned(w->words);
+    cr_free_aligned(w->types);
+    cr_free_aligned(w->places);
+    free_norm(&w->embedding_norm);
+    free_linear(&w->pooler);
+    free_linear(&w->classifier);
+    *w = (cr_weights){0};
+}

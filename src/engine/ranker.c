@@ -1,0 +1,218 @@
+/* The public API: a model, a backend and lanes behind one handle. */
+#include "crossrank.h"
+
+#include "base/cpus.h"
+#include "base/mem.h"
+#include "engine/activation.h"
+#include "engine/lanes.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* Limits of options; each is named in the message that refuses. */
+enum { MAX_THREADS = 1024 };
+
+struct cr_ranker {
+    cr_model *model;
+    cr_backend *backend;
+    cr_lanes *lanes;
+    uint32_t max_length;
+    cr_truncation truncation;
+    cr_activation activation;
+};
+
+static const cr_backend_ops *const BACKENDS[] = {&cr_cpu_backend};
+
+void cr_options_init(cr_options *options) {
+    *options = (cr_options){.struct_bytes = sizeof *options};
+}
+
+static cr_status find_backend(const char *name, const cr_backend_ops **ops,
+                              cr_error *error) {
+    if (!name || strcmp(name, "auto") == 0)
+        name = "cpu";
+    for (size_t i = 0; i < sizeof BACKENDS / sizeof *BACKENDS; i++)
+        if (strcmp(BACKENDS[i]->name, name) == 0) {
+            *ops = BACKENDS[i];
+            return CR_OK;
+        }
+    return cr_fail(error, CR_ERR_UNAVAILABLE,
+                   "backend '%s' is not available; this build has cpu", name);
+}
+
+static cr_status check_options(const cr_options *o, cr_error *error) {
+    if (o->struct_bytes < sizeof *o)
+        return cr_fail(error, CR_ERR_ARGUMENT,
+                       "options.struct_bytes is %zu, need %zu: call "
+                       "cr_options_init first",
+                       o->struct_bytes, sizeof *o);
+    if (!o->model || !*o->model)
+        return cr_fail(error, CR_ERR_ARGUMENT,
+                       "no model is named: set options.model to a folder");
+    if (o->threads > MAX_THREADS)
+        return cr_fail(error, CR_ERR_ARGUMENT,
+                       "threads is %u, at most %d are possible", o->threads,
+                       MAX_THREADS);
+    if (o->truncation > CR_TRUNCATE_ONLY_SECOND)
+        return cr_fail(error, CR_ERR_ARGUMENT, "truncation %d is unknown",
+                       (int)o->truncation);
+    if (o->activation > CR_ACTIVATION_TANH)
+        return cr_fail(error, CR_ERR_ARGUMENT, "activation %d is unknown",
+                       (int)o->activation);
+    return CR_OK;
+}
+
+static cr_status choose_length(const cr_options *o, const cr_model_config *c,
+                               uint32_t *max_length, cr_error *error) {
+    *max_length = o->max_length ? o->max_length : c->max_length;
+    if (*max_length < CR_MIN_PAIR_TOKENS || *max_length > c->max_positions)
+        return cr_fail(error, CR_ERR_ARGUMENT,
+                       "max_length is %u, this model takes %d to %u tokens",
+                       *max_length, CR_MIN_PAIR_TOKENS, c->max_positions);
+    return CR_OK;
+}
+
+static cr_status open_parts(cr_ranker *r, const cr_options *o,
+                            cr_error *error) {
+    const cr_backend_ops *ops = NULL;
+    cr_status status = find_backend(o->backend, &ops, error);
+    if (status == CR_OK)
+        status = cr_model_open(o->model, &r->model, error);
+    if (status != CR_OK)
+        return status;
+    const cr_model_config *c = cr_model_get_config(r->model);
+    r->truncation = o->truncation;
+    r->activation = o->activation == CR_ACTIVATION_MODEL ? c->activation
+                                                         : o->activation;
+    status = choose_length(o, c, &r->max_length, error);
+    if (status != CR_OK)
+        return status;
+    cr_backend_options backend = {
+        .device = o->device,
+        .dtype = o->dtype,
+        .isa = o->isa,
+        .lanes = o->threads ? o->threads : cr_cpus_count().cpus,
+        .max_length = r->max_length};
+    status = ops->open(r->model, &backend, &r->backend, error);
+    cr_lanes_options lanes = {.backend = r->backend,
+                              .tokenizer = cr_model_get_tokenizer(r->model),
+                              .max_length = r->max_length,
+                              .truncation = r->truncation};
+    if (status == CR_OK)
+        status = cr_lanes_new(&lanes, &r->lanes, error);
+    return status;
+}
+
+cr_status cr_ranker_open(const cr_options *options, cr_ranker **ranker,
+                         cr_error *error) {
+    *ranker = NULL;
+    cr_status status = check_options(options, error);
+    if (status != CR_OK)
+        return status;
+    cr_ranker *r = cr_calloc(1, sizeof *r);
+    if (!r)
+        return cr_fail_memory(error, sizeof *r, "a ranker");
+    status = open_parts(r, options, error);
+    if (status != CR_OK)
+        cr_ranker_close(r);
+    else
+        *ranker = r;
+    return status;
+}
+
+void cr_ranker_close(cr_ranker *r) {
+    if (!r)
+        return;
+    cr_lanes_free(r->lanes);
+    if (r->backend)
+        r->backend->ops->close(r->backend);
+    cr_model_close(r->model);
+    cr_free(r);
+}
+
+static const char *name_of(const char *path) {
+    const char *slash = strrchr(path, '/');
+    return slash && slash[1] ? slash + 1 : path;
+}
+
+void cr_ranker_get_info(const cr_ranker *r, cr_ranker_info *info) {
+    const cr_model_config *c = cr_model_get_config(r->model);
+    const cr_backend_description *d = &r->backend->description;
+    *info = (cr_ranker_info){
+        .model_path = cr_model_path(r->model),
+        .model_name = name_of(cr_model_path(r->model)),
+        .backend = d->name,
+        .device = d->device,
+        .dtype = d->dtype,
+        .isa = d->isa,
+        .threads = d->lanes,
+        .max_length = r->max_length,
+        .n_layers = c->n_layers,
+        .n_heads = c->n_heads,
+        .hidden_size = c->hidden_size,
+        .intermediate_size = c->intermediate_size,
+        .vocab_size = c->vocab_size,
+        .n_labels = c->n_labels,
+        .truncation = r->truncation,
+        .activation = r->activation,
+        .weight_bytes = d->weight_bytes,
+        .workspace_bytes = d->workspace_bytes + cr_lanes_bytes(r->lanes)};
+}
+
+/* ---- Scoring ------------------------------------------------------------ */
+
+cr_status cr_score(cr_ranker *r, const cr_pair *pairs, size_t n, float *scores,
+                   cr_error *error) {
+    cr_work work = {.pairs = pairs,
+                    .n = n,
+                    .logits = scores,
+                    .logit_step = sizeof *scores};
+    cr_status status = cr_lanes_run(r->lanes, &work, error);
+    for (size_t i = 0; status == CR_OK && i < n; i++)
+        scores[i] = cr_activate(r->activation, scores[i]);
+    return status;
+}
+
+static int by_score_then_index(const void *a, const void *b) {
+    const cr_ranked *x = a, *y = b;
+    if (x->score != y->score)
+        return x->score > y->score ? -1 : 1;
+    return x->index < y->index ? -1 : x->index > y->index;
+}
+
+cr_status cr_rank(cr_ranker *r, cr_text query, const cr_text *passages,
+                  size_t n, size_t top_n, cr_ranked *ranked, size_t *n_ranked,
+                  cr_error *error) {
+    *n_ranked = 0;
+    if (n == 0)
+        return CR_OK;
+    cr_work work = {.query = query,
+                    .passages = passages,
+                    .n = n,
+                    .logits = &ranked[0].score,
+                    .logit_step = sizeof *ranked};
+    cr_status status = cr_lanes_run(r->lanes, &work, error);
+    if (status != CR_OK)
+        return status;
+    for (size_t i = 0; i < n; i++)
+        ranked[i].index = i;
+    /* Logits are sorted, because distinct logits may have equal scores. */
+    qsort(ranked, n, sizeof *ranked, by_score_then_index);
+    for (size_t i = 0; i < n; i++)
+        ranked[i].score = cr_activate(r->activation, ranked[i].score);
+    *n_ranked = top_n && top_n < n ? top_n : n;
+    return CR_OK;
+}
+
+/* ---- Tokenizing --------------------------------------------------------- */
+
+cr_status cr_tokenize(const cr_ranker *r, const cr_pair *pair,
+                      cr_encoding **encoding, cr_error *error) {
+    return cr_tokenizer_explain_pair(cr_model_get_tokenizer(r->model), pair,
+                                     r->max_length, r->truncation, encoding,
+                                     error);
+}
+
+cr_text cr_token_text(const cr_ranker *r, int32_t id) {
+    return cr_tokenizer_token_text(cr_model_get_tokenizer(r->model), id);
+}

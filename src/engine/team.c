@@ -1,0 +1,50 @@
+/* A team of lanes: a barrier that counts turns. */
+#include "engine/team.h"
+
+#include <sched.h>
+
+/* Turns of waiting before the core is offered to somebody else. */
+enum { SPINS = 20000 };
+
+static void relax(void) {
+#if defined(__x86_64__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    __asm__ volatile("yield");
+#endif
+}
+
+void cr_team_init_alone(cr_team *team, uint32_t lane) {
+    team->n_members = 1;
+    team->lanes[0] = lane;
+    atomic_init(&team->arrived, 0);
+    atomic_init(&team->turn, 0);
+}
+
+void cr_team_meet(cr_team *team) {
+    if (team->n_members == 1)
+        return;
+    uint32_t turn = atomic_load(&team->turn);
+    if (atomic_fetch_add(&team->arrived, 1) + 1 == team->n_members) {
+        atomic_store(&team->arrived, 0);
+        atomic_store(&team->turn, turn + 1);
+        return;
+    }
+    for (uint32_t i = 0; atomic_load(&team->turn) == turn; i++) {
+        if (i < SPINS)
+            relax();
+        else
+            sched_yield();
+    }
+}
+
+void cr_team_part(const cr_team *team, uint32_t member, size_t n, size_t step,
+                  size_t *first, size_t *end) {
+    size_t steps = (n + step - 1) / step;
+    *first = steps * member / team->n_members * step;
+    *end = steps * (member + 1) / team->n_members * step;
+    if (*end > n)
+        *end = n;
+    if (*first > n)
+        *first = n;
+}

@@ -1,0 +1,302 @@
+/* The promises of the public API, on the default model: a score depends on its
+ * pair alone, nothing is allocated while scoring, odd input is defined. */
+#include "crossrank.h"
+
+#include "base/mem.h"
+
+#include <math.h>
+#include <pthread.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "skip.h"
+
+#define MODEL CR_SOURCE_ROOT "/models/crossrank-minilm-l6"
+
+/* ---- Helpers ------------------------------------------------------------ */
+
+static cr_ranker *open_with(uint32_t threads, const char *isa) {
+    cr_options o;
+    cr_options_init(&o);
+    o.model = MODEL;
+    o.threads = threads;
+    o.isa = isa;
+    cr_ranker *r = NULL;
+    cr_error error;
+    if (cr_ranker_open(&o, &r, &error) != CR_OK)
+        fail_msg("%s", error.message);
+    return r;
+}
+
+static void score(cr_ranker *r, const cr_pair *pairs, size_t n, float *out) {
+    cr_error error;
+    if (cr_score(r, pairs, n, out, &error) != CR_OK)
+        fail_msg("%s", error.message);
+}
+
+static cr_text text(const char *s) { return (cr_text){s, strlen(s)}; }
+
+enum { N = 40 };
+
+/* Pairs of many lengths, the same at every call; `store` holds their texts. */
+static void make_pairs(cr_pair pairs[N], char store[N][4096]) {
+    static const char *const words[] = {"the",    "wind",    "tunnel", "tests",
+                                        "shear",  "flow",    "over",   "plates",
+                                        "gelato", "Zürich", "东京",   "réchauffé"};
+    static const char *const queries[] = {"how does air flow over a plate",
+                                          "what is gelato", ""};
+    uint32_t seed = 7;
+    for (size_t i = 0; i < N; i++) {
+        char *at = store[i];
+        size_t n = (i * i) % 97;
+        *at = '\0';
+        for (size_t w = 0; w < n; w++) {
+            seed = seed * 1664525 + 1013904223;
+            at += sprintf(at, "%s ", words[(seed >> 16) % 12]);
+        }
+        pairs[i] = (cr_pair){text(queries[i % 3]), text(store[i])};
+    }
+}
+
+static void assert_bits(const float *want, const float *got, size_t n) {
+    for (size_t i = 0; i < n; i++) {
+        assert_true(isfinite(got[i]));
+        if (memcmp(&want[i], &got[i], sizeof *got) != 0)
+            fail_msg("score %zu is %.9g, was %.9g", i, (double)got[i],
+                     (double)want[i]);
+    }
+}
+
+/* ---- A score depends on its pair alone ---------------------------------- */
+
+static void score_is_alike_in_any_company(void **state) {
+    (void)state;
+    static char store[N][4096];
+    cr_pair pairs[N], mixed[N];
+    float want[N], got[N], mixed_got[N];
+    make_pairs(pairs, store);
+    cr_ranker *one = open_with(1, NULL);
+    for (size_t i = 0; i < N; i++)
+        score(one, &pairs[i], 1, &want[i]);
+    score(one, pairs, N, got);
+    assert_bits(want, got, N);
+    for (uint32_t threads = 2; threads <= 5; threads++) {
+        cr_ranker *r = open_with(threads, NULL);
+        score(r, pairs, N, got);
+        assert_bits(want, got, N);
+        for (size_t i = 0; i < 8; i++) /* a team of lanes on one pair */
+            score(r, &pairs[i], 1, &got[i]);
+        assert_bits(want, got, N);
+        for (size_t step = 3; step <= 11; step += 4) { /* coprime with N */
+            for (size_t i = 0; i < N; i++)
+                mixed[i] = pairs[i * step % N];
+            score(r, mixed, N, mixed_got);
+            for (size_t i = 0; i < N; i++)
+                got[i * step % N] = mixed_got[i];
+            assert_bits(want, got, N);
+        }
+        for (size_t n = 1; n < 12; n++) {
+            score(r, pairs, n, got);
+            assert_bits(want, got, n);
+        }
+        cr_ranker_close(r);
+    }
+    cr_ranker_close(one);
+}
+
+static void score_is_alike_on_every_isa(void **state) {
+    (void)state;
+    static char store[N][4096];
+    cr_pair pairs[N];
+    float want[N], got[N];
+    make_pairs(pairs, store);
+    cr_ranker *r = open_with(1, NULL);
+    score(r, pairs, 6, want);
+    cr_ranker_close(r);
+    for (const char *const *isa = cr_isa_names(); *isa; isa++) {
+        r = open_with(1, *isa);
+        score(r, pairs, 6, got);
+        cr_ranker_close(r);
+        if (strcmp(*isa, "base") != 0) {
+            assert_bits(want, got, 6);
+            continue;
+        }
+        for (size_t i = 0; i < 6; i++) /* no fused multiply-add */
+            assert_true(fabsf(want[i] - got[i]) <= 1e-4f);
+    }
+}
+
+typedef struct caller {
+    cr_ranker *ranker;
+    const cr_pair *pairs;
+    const float *want;
+    size_t first;
+    bool same;
+} caller;
+
+static void *call_often(void *argument) {
+    caller *c = argument;
+    c->same = true;
+    for (size_t i = 0; i < 6; i++) {
+        size_t first = (c->first + 5 * i) % (N - 8);
+        float got[8];
+        cr_error error;
+        if (cr_score(c->ranker, c->pairs + first, 8, got, &error) != CR_OK ||
+            memcmp(got, c->want + first, sizeof got) != 0)
+            c->same = false;
+    }
+    return NULL;
+}
+
+static void many_callers_share_a_ranker(void **state) {
+    (void)state;
+    static char store[N][4096];
+    cr_pair pairs[N];
+    float want[N];
+    make_pairs(pairs, store);
+    cr_ranker *r = open_with(3, NULL);
+    score(r, pairs, N, want);
+    enum { CALLERS = 8 };
+    pthread_t threads[CALLERS];
+    caller callers[CALLERS];
+    for (size_t i = 0; i < CALLERS; i++) {
+        callers[i] = (caller){r, pairs, want, i * 3, false};
+        assert_int_equal(
+            pthread_create(&threads[i], NULL, call_often, &callers[i]), 0);
+    }
+    for (size_t i = 0; i < CALLERS; i++) {
+        pthread_join(threads[i], NULL);
+        assert_true(callers[i].same);
+    }
+    cr_ranker_close(r);
+}
+
+/* ---- Memory ------------------------------------------------------------- */
+
+static void scoring_allocates_nothing(void **state) {
+    (void)state;
+    static char store[N][4096];
+    cr_pair pairs[N];
+    float got[N];
+    make_pairs(pairs, store);
+    cr_ranker *r = open_with(2, NULL);
+    score(r, pairs, N, got);
+    uint64_t before = cr_mem_count();
+    score(r, pairs, N, got);
+    assert_int_equal(cr_mem_count(), before);
+    cr_ranker_close(r);
+}
+
+/* ---- Odd input ---------------------------------------------------------- */
+
+static void odd_texts_have_scores(void **state) {
+    (void)state;
+    enum { MB = 1 << 20 };
+    char *large = malloc(MB);
+    assert_non_null(large);
+    for (size_t i = 0; i < MB; i++)
+        large[i] = "flow over plates "[i % 17];
+    cr_pair pairs[] = {
+        {text(""), text("")},
+        {text("   \n"), text("\t")},
+        {text("flow"), {large, MB}},
+        {{large, 3000}, text("short")},
+        {{large, MB}, {large, MB}},
+        {{"a\0b", 3}, {"\xff\xfe\x00[SEP]", 8}},
+        {text("flow"), {large, 4096}},
+        {text("flow"), {large, 4096}},
+    };
+    enum { PAIRS = sizeof pairs / sizeof *pairs };
+    float got[PAIRS];
+    cr_ranker *r = open_with(2, NULL);
+    score(r, pairs, PAIRS, got);
+    for (size_t i = 0; i < PAIRS; i++)
+        assert_true(isfinite(got[i]));
+    assert_true(got[6] == got[7]);
+    assert_true(got[2] == got[6]); /* the same first 512 tokens */
+    score(r, pairs, 0, got);
+    cr_ranker_close(r);
+    free(large);
+}
+
+static void ranking_is_sorted_and_stable(void **state) {
+    (void)state;
+    cr_text passages[] = {text("gelato is frozen"), text("air flows"),
+                          text("gelato is frozen"), text("")};
+    cr_ranked ranked[4];
+    size_t n = 0;
+    cr_error error;
+    cr_ranker *r = open_with(2, NULL);
+    assert_int_equal(cr_rank(r, text("what is gelato"), passages, 4, 3, ranked,
+                             &n, &error),
+                     CR_OK);
+    assert_int_equal(n, 3);
+    assert_int_equal(ranked[0].index, 0);
+    assert_int_equal(ranked[1].index, 2);
+    assert_true(ranked[0].score == ranked[1].score);
+    assert_true(ranked[1].score >= ranked[2].score);
+    assert_int_equal(
+        cr_rank(r, text("q"), passages, 0, 0, ranked, &n, &error), CR_OK);
+    assert_int_equal(n, 0);
+    cr_ranker_close(r);
+}
+
+/* ---- Options ------------------------------------------------------------ */
+
+static void assert_refused(cr_options o, cr_status status, const char *word) {
+    cr_ranker *r = NULL;
+    cr_error error;
+    assert_int_equal(cr_ranker_open(&o, &r, &error), status);
+    assert_null(r);
+    if (!strstr(error.message, word))
+        fail_msg("'%s' does not name '%s'", error.message, word);
+}
+
+static void wrong_options_name_themselves(void **state) {
+    (void)state;
+    cr_options base;
+    cr_options_init(&base);
+    assert_refused(base, CR_ERR_ARGUMENT, "model");
+    base.model = MODEL;
+    cr_options o = base;
+    o.backend = "tpu";
+    assert_refused(o, CR_ERR_UNAVAILABLE, "tpu");
+    o = base;
+    o.device = "cuda";
+    assert_refused(o, CR_ERR_UNAVAILABLE, "cuda");
+    o = base;
+    o.dtype = "fp64";
+    assert_refused(o, CR_ERR_UNAVAILABLE, "fp64");
+    o = base;
+    o.max_length = 513;
+    assert_refused(o, CR_ERR_ARGUMENT, "513");
+    o.max_length = 2;
+    assert_refused(o, CR_ERR_ARGUMENT, "2");
+    o = base;
+    o.threads = 100000;
+    assert_refused(o, CR_ERR_ARGUMENT, "100000");
+    o = base;
+    o.model = "/nonexistent";
+    assert_refused(o, CR_ERR_MODEL, "/nonexistent");
+    o = base;
+    o.struct_bytes = 1;
+    assert_refused(o, CR_ERR_ARGUMENT, "struct_bytes");
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(score_is_alike_in_any_company),
+        cmocka_unit_test(score_is_alike_on_every_isa),
+        cmocka_unit_test(many_callers_share_a_ranker),
+        cmocka_unit_test(scoring_allocates_nothing),
+        cmocka_unit_test(odd_texts_have_scores),
+        cmocka_unit_test(ranking_is_sorted_and_stable),
+        cmocka_unit_test(wrong_options_name_themselves),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
