@@ -153,6 +153,23 @@ static cr_status read_max_length(const reader *r) {
     return CR_OK;
 }
 
+/* Whether the passage's side is told from the query's. Where it is not said,
+ * a BertTokenizer does; the other class did in transformers 4 and no longer
+ * does in 5. */
+static cr_status check_input_names(const reader *r) {
+    const cr_json *json = &r->files->config;
+    const json_t *names = cr_json_get(json, "model_input_names");
+    bool types = names ? false : r->rebuilds;
+    for (size_t i = 0; i < json_array_size(names); i++)
+        types |= is_text(json_array_get(names, i), "token_type_ids");
+    if (types || r->config->n_types == 1)
+        return CR_OK;
+    return cr_json_refuse(json, "model_input_names", names,
+                          "a list with \"token_type_ids\", or "
+                          "\"type_vocab_size\" 1 in config.json",
+                          r->error);
+}
+
 static cr_status check_settings(const reader *r) {
     const cr_json *json = &r->files->config;
     const json_t *side = cr_json_get(json, "truncation_side");
@@ -168,16 +185,7 @@ static cr_status check_settings(const reader *r) {
         return cr_json_refuse(json, "split_special_tokens",
                               cr_json_get(json, "split_special_tokens"),
                               "false", r->error);
-    const json_t *names = cr_json_get(json, "model_input_names");
-    bool types = !names || r->config->n_types == 1;
-    for (size_t i = 0; i < json_array_size(names); i++)
-        types |= is_text(json_array_get(names, i), "token_type_ids");
-    if (!types)
-        return cr_json_refuse(json, "model_input_names", names,
-                              "a list with \"token_type_ids\", or "
-                              "\"type_vocab_size\" 1",
-                              r->error);
-    return CR_OK;
+    return check_input_names(r);
 }
 
 /* How a BertTokenizer would clean text. */
@@ -622,10 +630,10 @@ static cr_status add_specials(const reader *r) {
     if (decoder || status != CR_OK)
         return status;
     status = add_role_tokens(r, &files->special_map);
-    for (size_t i = 0; i < 2 && status == CR_OK; i++)
-        status = add_extra_tokens(r, &files->special_map, extras[i]);
     if (status == CR_OK)
         status = add_old_added_tokens(r);
+    for (size_t i = 0; i < 2 && status == CR_OK; i++)
+        status = add_extra_tokens(r, &files->special_map, extras[i]);
     return status;
 }
 
