@@ -1,0 +1,83 @@
+/* What this program makes of model folders, for model_parity_test.py.
+ *
+ *     model_driver PAIRS FOLDER...
+ *
+ * PAIRS is a JSON list of [query, passage]. Prints one JSON object a folder:
+ * status and message, and where it opens the activation, the limit on tokens
+ * and every pair's ids and type ids at that limit. */
+#include "base/mem.h"
+#include "model/model.h"
+
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+static _Noreturn void die(const char *why) {
+    fprintf(stderr, "model_driver: %s\n", why);
+    exit(2);
+}
+
+static const char *activation_name(cr_activation activation) {
+    return activation == CR_ACTIVATION_NONE      ? "Identity"
+           : activation == CR_ACTIVATION_SIGMOID ? "Sigmoid"
+           : activation == CR_ACTIVATION_TANH    ? "Tanh"
+                                                 : "?";
+}
+
+static cr_text text_of(const json_t *pair, size_t i) {
+    const json_t *text = json_array_get(pair, i);
+    return (cr_text){json_string_value(text), json_string_length(text)};
+}
+
+/* [[id, type], ...] */
+static json_t *encode(const cr_model *model, const json_t *pair) {
+    cr_pair texts = {text_of(pair, 0), text_of(pair, 1)};
+    cr_encoding *encoding;
+    if (cr_tokenizer_explain_pair(cr_model_get_tokenizer(model), &texts,
+                                  cr_model_get_config(model)->max_length,
+                                  CR_TRUNCATE_LONGEST_FIRST, &encoding,
+                                  NULL) != CR_OK)
+        die("a pair could not be encoded");
+    json_t *list = json_array();
+    for (size_t i = 0; i < encoding->n_tokens; i++)
+        json_array_append_new(
+            list, json_pack("[i,i]", encoding->ids[i], encoding->type_ids[i]));
+    cr_encoding_free(encoding);
+    return list;
+}
+
+static json_t *describe(const char *folder, const json_t *pairs) {
+    cr_model *model;
+    cr_error error = {.message = ""};
+    cr_status status = cr_model_open(folder, &model, &error);
+    json_t *result = json_pack("{s:s,s:s}", "status", cr_status_name(status),
+                               "message", error.message);
+    if (status != CR_OK)
+        return result;
+    const cr_model_config *config = cr_model_get_config(model);
+    json_t *encoded = json_array();
+    for (size_t i = 0; i < json_array_size(pairs); i++)
+        json_array_append_new(encoded, encode(model, json_array_get(pairs, i)));
+    json_object_set_new(result, "activation",
+                        json_string(activation_name(config->activation)));
+    json_object_set_new(result, "max_length", json_integer(config->max_length));
+    json_object_set_new(result, "pairs", encoded);
+    cr_model_close(model);
+    return result;
+}
+
+int main(int argc, char **argv) {
+    json_t *pairs =
+        argc > 2 ? json_load_file(argv[1], JSON_ALLOW_NUL, NULL) : NULL;
+    if (!pairs)
+        die("usage: model_driver PAIRS FOLDER...");
+    for (int i = 2; i < argc; i++) {
+        json_t *result = describe(argv[i], pairs);
+        if (json_dumpf(result, stdout, JSON_COMPACT) != 0)
+            die("cannot write");
+        putchar('\n');
+        json_decref(result);
+    }
+    json_decref(pairs);
+    return 0;
+}
