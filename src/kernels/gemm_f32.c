@@ -17,17 +17,13 @@ typedef struct pass {
     const cr_gemm_f32 *g;
     size_t column; /* first of the panels' */
     size_t k0, k;
-    const float *next;  /* what the following pass will read of b, or NULL */
-    size_t next_floats; /* of it, for each tile to fetch */
+    const float *next;    /* what the following pass will read of b, or NULL */
+    size_t lines_a_step;  /* of it, for each step of each tile to fetch */
 } pass;
 
-CR_INLINE void fetch(const pass *p, size_t row) {
-    if (!p->next)
-        return;
-    const float *from = p->next + row / CR_ROWS * p->next_floats;
-    for (size_t i = 0; i < p->next_floats; i += CR_PANEL)
-        __builtin_prefetch(from + i, 0, 2);
-}
+/* Terms between two rounds of fetching. A burst of fetches would stall, since
+ * a core follows only a dozen or two at once. */
+enum { CR_K_STEP = 16 };
 
 CR_INLINE void run_tile(const pass *p, size_t row, const size_t rows,
                         const size_t panels) {
@@ -46,13 +42,23 @@ CR_INLINE void run_tile(const pass *p, size_t row, const size_t rows,
         for (size_t j = 0; j < panels; j++)
             sum[i][j] = p->k0 ? v16_load(c + i * g->ldc + j * CR_PANEL)
                               : v16_zero();
-    cr_tile_add(&t, rows, panels, sum);
+    const float *next = p->next;
+    if (next)
+        next += row / CR_ROWS * ((p->k + CR_K_STEP - 1) / CR_K_STEP) *
+                p->lines_a_step * CR_PANEL;
+    for (size_t left = p->k; left; left -= t.k) {
+        t.k = left < CR_K_STEP ? left : CR_K_STEP;
+        cr_tile_add(&t, rows, panels, sum);
+        t.a += t.k;
+        t.b += t.k * CR_PANEL;
+        for (size_t i = 0; next && i < p->lines_a_step; i++, next += CR_PANEL)
+            __builtin_prefetch(next, 0, 2);
+    }
     CR_UNROLL
     for (size_t i = 0; i < rows; i++)
         CR_UNROLL
         for (size_t j = 0; j < panels; j++)
             v16_store(c + i * g->ldc + j * CR_PANEL, sum[i][j]);
-    fetch(p, row);
 }
 
 /* What becomes of a tile's finished sums, which still lie in the nearest
@@ -82,11 +88,11 @@ static void plan_fetch(pass *p, size_t panels, size_t tiles) {
         k_next = 0;
         column += panels * CR_PANEL;
     }
-    size_t floats = (g->k - k_next < CR_K_CHUNK ? g->k - k_next : CR_K_CHUNK) *
-                    CR_PANEL;
+    size_t lines = g->k - k_next < CR_K_CHUNK ? g->k - k_next : CR_K_CHUNK;
+    size_t steps = tiles * ((p->k + CR_K_STEP - 1) / CR_K_STEP);
     bool more = column < g->n;
     p->next = more ? g->b + column * g->k + k_next * CR_PANEL : NULL;
-    p->next_floats = (floats / CR_PANEL + tiles - 1) / tiles * CR_PANEL;
+    p->lines_a_step = (lines + steps - 1) / steps;
 }
 
 void CR_ISA_NAME(gemm_f32)(const cr_gemm_f32 *g) {

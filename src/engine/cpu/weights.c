@@ -3,6 +3,7 @@
 
 #include "base/mem.h"
 
+#include <assert.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -10,21 +11,35 @@ static size_t padded(size_t n) {
     return (n + CR_PANEL - 1) / CR_PANEL * CR_PANEL;
 }
 
-/* What loading carries along: one buffer that holds any matrix. */
+/* What loading carries along: one buffer that holds any matrix as read, and
+ * how much of the arena is taken. */
 typedef struct loader {
     const cr_model *model;
     cr_weights *w;
     float *raw;
+    size_t taken; /* floats */
     cr_error *error;
 } loader;
 
-static cr_status make(loader *l, size_t floats, float **out) {
-    size_t bytes = floats * sizeof **out;
-    *out = cr_alloc_aligned(bytes);
-    if (!*out)
-        return cr_fail_memory(l->error, bytes, "weights");
-    l->w->bytes += bytes;
-    return CR_OK;
+/* The next part of the arena; all sizes are multiples of 16 floats, so all
+ * parts are aligned. */
+static float *make(loader *l, size_t floats) {
+    float *part = l->w->arena + l->taken;
+    l->taken += floats;
+    assert(l->taken * sizeof *part <= l->w->bytes);
+    return part;
+}
+
+/* Floats of all parts together. */
+static size_t arena_floats(const cr_weights *w) {
+    const cr_model_config *c = &w->config;
+    size_t tables = (size_t)c->vocab_size + c->n_types + c->max_positions;
+    size_t linears = (w->width + 1) * 3 * w->head_row +
+                     (w->head_row + 1) * w->width + (w->width + 1) * w->inner +
+                     (w->inner + 1) * w->width;
+    size_t norms = 4 * w->width;
+    size_t head = (w->width + 1) * (w->width + padded(c->n_labels));
+    return (tables + 2) * w->width + c->n_layers * (linears + norms) + head;
 }
 
 /* A part of a model width that is padded by itself: `n` blocks (heads, or 1)
@@ -43,10 +58,9 @@ static size_t place_of(blocks b, size_t i) {
 static cr_status load_table(loader *l, const char *name, size_t rows,
                             size_t size, size_t room, float **out) {
     /* Read straight into its place, then spread from the end. */
-    cr_status status = make(l, rows * room, out);
-    if (status == CR_OK)
-        status = cr_model_read_tensor(l->model, name, rows, size, *out,
-                                      l->error);
+    *out = make(l, rows * room);
+    cr_status status = cr_model_read_tensor(l->model, name, rows, size, *out,
+                                            l->error);
     if (status != CR_OK || room == size)
         return status;
     for (size_t i = rows; i-- > 0;) {
@@ -70,23 +84,21 @@ static cr_status load_norm(loader *l, const char *prefix, cr_norm *norm) {
     size_t size = l->w->config.hidden_size;
     blocks b = {1, size, l->w->width};
     char name[256];
-    cr_status status = make(l, b.room, &norm->gain);
-    if (status == CR_OK)
-        status = make(l, b.room, &norm->bias);
+    norm->gain = make(l, b.room);
+    norm->bias = make(l, b.room);
     snprintf(name, sizeof name, "%s.weight", prefix);
-    if (status == CR_OK)
-        status = load_vector(l, name, b, norm->gain);
+    cr_status status = load_vector(l, name, b, norm->gain);
     snprintf(name, sizeof name, "%s.bias", prefix);
     if (status == CR_OK)
         status = load_vector(l, name, b, norm->bias);
     return status;
 }
 
-static cr_status make_linear(loader *l, size_t k, size_t n, cr_linear *linear) {
+static void make_linear(loader *l, size_t k, size_t n, cr_linear *linear) {
     linear->k = k;
     linear->n = n;
-    cr_status status = make(l, k * n, &linear->panels);
-    return status == CR_OK ? make(l, n, &linear->bias) : status;
+    linear->panels = make(l, k * n);
+    linear->bias = make(l, n);
 }
 
 /* Packs PREFIX.weight [outputs][inputs] into the columns from `column` on. */
@@ -112,15 +124,16 @@ static cr_status pack(loader *l, const char *prefix, blocks in, blocks out,
 
 static cr_status load_linear(loader *l, const char *prefix, blocks in,
                              blocks out, cr_linear *linear) {
-    cr_status status = make_linear(l, in.n * in.room, out.n * out.room, linear);
-    return status == CR_OK ? pack(l, prefix, in, out, 0, linear) : status;
+    make_linear(l, in.n * in.room, out.n * out.room, linear);
+    return pack(l, prefix, in, out, 0, linear);
 }
 
 static cr_status load_qkv(loader *l, const char *prefix, blocks hidden,
                           blocks heads, cr_linear *linear) {
     static const char *const parts[] = {"query", "key", "value"};
     size_t row = l->w->head_row;
-    cr_status status = make_linear(l, hidden.room, 3 * row, linear);
+    cr_status status = CR_OK;
+    make_linear(l, hidden.room, 3 * row, linear);
     for (size_t i = 0; status == CR_OK && i < 3; i++) {
         char name[256];
         snprintf(name, sizeof name, "%s.attention.self.%s", prefix, parts[i]);
@@ -129,27 +142,38 @@ static cr_status load_qkv(loader *l, const char *prefix, blocks hidden,
     return status;
 }
 
+enum { NAME_BYTES = 256 };
+
+static const char *name_of(char name[NAME_BYTES], const char *prefix,
+                           const char *part) {
+    snprintf(name, NAME_BYTES, "%s.%s", prefix, part);
+    return name;
+}
+
 static cr_status load_layer(loader *l, uint32_t index, cr_layer *layer) {
     const cr_weights *w = l->w;
     blocks hidden = {1, w->config.hidden_size, w->width};
     blocks inner = {1, w->config.intermediate_size, w->inner};
     blocks heads = {w->config.n_heads,
                     w->config.hidden_size / w->config.n_heads, w->head_width};
-    char prefix[128], name[256];
+    char prefix[128], name[NAME_BYTES];
     snprintf(prefix, sizeof prefix, "bert.encoder.layer.%u", index);
     cr_status status = load_qkv(l, prefix, hidden, heads, &layer->qkv);
-#define STEP(suffix, call)                                                     \
-    snprintf(name, sizeof name, "%s." suffix, prefix);                         \
-    if (status == CR_OK)                                                       \
-    status = (call)
-    STEP("attention.output.dense",
-         load_linear(l, name, heads, hidden, &layer->attention_out));
-    STEP("attention.output.LayerNorm",
-         load_norm(l, name, &layer->attention_norm));
-    STEP("intermediate.dense", load_linear(l, name, hidden, inner, &layer->up));
-    STEP("output.dense", load_linear(l, name, inner, hidden, &layer->down));
-    STEP("output.LayerNorm", load_norm(l, name, &layer->output_norm));
-#undef STEP
+    if (status == CR_OK)
+        status = load_linear(l, name_of(name, prefix, "attention.output.dense"),
+                             heads, hidden, &layer->attention_out);
+    if (status == CR_OK)
+        status = load_norm(l, name_of(name, prefix, "attention.output.LayerNorm"),
+                           &layer->attention_norm);
+    if (status == CR_OK)
+        status = load_linear(l, name_of(name, prefix, "intermediate.dense"),
+                             hidden, inner, &layer->up);
+    if (status == CR_OK)
+        status = load_linear(l, name_of(name, prefix, "output.dense"), inner,
+                             hidden, &layer->down);
+    if (status == CR_OK)
+        status = load_norm(l, name_of(name, prefix, "output.LayerNorm"),
+                           &layer->output_norm);
     return status;
 }
 
@@ -202,9 +226,11 @@ cr_status cr_weights_load(const cr_model *model, cr_weights *w,
     size_t raw_bytes = raw_floats(c) * sizeof *l.raw;
     cr_status status = CR_OK;
     l.raw = cr_alloc_aligned(raw_bytes);
+    w->bytes = arena_floats(w) * sizeof *w->arena;
+    w->arena = cr_alloc_aligned(w->bytes);
     w->layers = cr_calloc(c->n_layers, sizeof *w->layers);
-    if (!l.raw || !w->layers)
-        status = cr_fail_memory(error, raw_bytes, "loading weights");
+    if (!l.raw || !w->layers || !w->arena)
+        status = cr_fail_memory(error, w->bytes + raw_bytes, "weights");
     if (status == CR_OK)
         status = load_embeddings(&l);
     for (uint32_t i = 0; status == CR_OK && i < c->n_layers; i++)
@@ -217,32 +243,8 @@ cr_status cr_weights_load(const cr_model *model, cr_weights *w,
     return status;
 }
 
-static void free_linear(cr_linear *linear) {
-    cr_free_aligned(linear->panels);
-    cr_free_aligned(linear->bias);
-}
-
-static void free_norm(cr_norm *norm) {
-    cr_free_aligned(norm->gain);
-    cr_free_aligned(norm->bias);
-}
-
 void cr_weights_fini(cr_weights *w) {
-    for (uint32_t i = 0; w->layers && i < w->config.n_layers; i++) {
-        cr_layer *layer = &w->layers[i];
-        free_linear(&layer->qkv);
-        free_linear(&layer->attention_out);
-        free_norm(&layer->attention_norm);
-        free_linear(&layer->up);
-        free_linear(&layer->down);
-        free_norm(&layer->output_norm);
-    }
+    cr_free_aligned(w->arena);
     cr_free(w->layers);
-    cr_free_aligned(w->words);
-    cr_free_aligned(w->types);
-    cr_free_aligned(w->places);
-    free_norm(&w->embedding_norm);
-    free_linear(&w->pooler);
-    free_linear(&w->classifier);
     *w = (cr_weights){0};
 }

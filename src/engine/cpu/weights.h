@@ -44,7 +44,8 @@ typedef struct cr_weights {
     cr_layer *layers; /* [n_layers] */
     cr_linear pooler;
     cr_linear classifier; /* n: n_labels, padded */
-    uint64_t bytes;       /* of memory in all */
+    float *arena;         /* everything above but layers, in one block */
+    uint64_t bytes;       /* of the arena */
 } cr_weights;
 
 /* CR_ERR_MODEL, CR_ERR_IO, CR_ERR_MEMORY; *weights is then empty. */
