@@ -60,6 +60,8 @@ uint32_t cr_utf8_encode(uint32_t c, uint8_t out[CR_UTF8_MAX_BYTES]) {
 
 bool cr_utf8_is_valid(const uint8_t *p, size_t len) {
     static const uint8_t replacement[] = {0xEF, 0xBF, 0xBD};
+    if (len == 0) /* p may be NULL then */
+        return true;
     const uint8_t *end = p + len;
     while (p < end) {
         uint32_t n_bytes;
