@@ -13,6 +13,8 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "crossrank.h"
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 /* A file in memory that holds the bytes, for readers that take a path. */
@@ -31,5 +33,17 @@ static inline void fuzz_file_open(fuzz_file *file, const void *data,
 }
 
 static inline void fuzz_file_close(fuzz_file *file) { close(file->fd); }
+
+/* Several texts in one input, parted by NUL: the next one, up to the end. Its
+ * data is NULL where the input has no more. */
+static inline cr_text fuzz_next_text(const uint8_t **data, size_t *size) {
+    if (!*data)
+        return (cr_text){0};
+    const uint8_t *begin = *data, *end = memchr(begin, 0, *size);
+    cr_text text = {(const char *)begin, end ? (size_t)(end - begin) : *size};
+    *size -= end ? text.len + 1 : text.len;
+    *data = end ? end + 1 : NULL;
+    return text;
+}
 
 #endif
