@@ -70,4 +70,9 @@ struct cr_backend {
 
 extern const cr_backend_ops cr_cpu_backend;
 
+/* The backend of that name, NULL or "auto" for the default.
+ * CR_ERR_UNAVAILABLE. */
+cr_status cr_backend_find(const char *name, const cr_backend_ops **ops,
+                          cr_error *error);
+
 #endif

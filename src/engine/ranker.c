@@ -27,8 +27,8 @@ void cr_options_init(cr_options *options) {
     *options = (cr_options){.struct_bytes = sizeof *options};
 }
 
-static cr_status find_backend(const char *name, const cr_backend_ops **ops,
-                              cr_error *error) {
+cr_status cr_backend_find(const char *name, const cr_backend_ops **ops,
+                          cr_error *error) {
     if (!name || strcmp(name, "auto") == 0)
         name = "cpu";
     for (size_t i = 0; i < sizeof BACKENDS / sizeof *BACKENDS; i++)
@@ -75,7 +75,7 @@ static cr_status choose_length(const cr_options *o, const cr_model_config *c,
 static cr_status open_parts(cr_ranker *r, const cr_options *o,
                             cr_error *error) {
     const cr_backend_ops *ops = NULL;
-    cr_status status = find_backend(o->backend, &ops, error);
+    cr_status status = cr_backend_find(o->backend, &ops, error);
     if (status == CR_OK)
         status = cr_model_open(o->model, &r->model, error);
     if (status != CR_OK)
