@@ -8,8 +8,8 @@
 enum { MAX_ISAS = 8 };
 
 /* Every name that some build has, fastest first. */
-static const char *const ALL_NAMES[] = {"avx512", "avx2", "neon", "base",
-                                        "ref"};
+static const char *const ALL_NAMES[] = {
+    "avx512bf16", "avx512vnni", "avx512", "avx2", "neon", "base", "ref"};
 
 #if defined(__x86_64__)
 static bool has_avx512(void) {
@@ -17,6 +17,28 @@ static bool has_avx512(void) {
            __builtin_cpu_supports("avx512bw") &&
            __builtin_cpu_supports("avx512dq") &&
            __builtin_cpu_supports("avx512vl");
+}
+
+/* avx512 with better products, as far as the CPU has their instructions. */
+static cr_kernels avx512_vnni, avx512_bf16;
+
+static size_t find_avx512(const cr_kernels **list) {
+    size_t n = 0;
+    if (!has_avx512())
+        return 0;
+    avx512_vnni = cr_kernels_avx512;
+    avx512_vnni.name = "avx512vnni";
+    avx512_vnni.gemm[CR_INT8] = &cr_gemm_int8_vnni_avx512;
+    avx512_bf16 = avx512_vnni;
+    avx512_bf16.name = "avx512bf16";
+    avx512_bf16.gemm[CR_BF16] = &cr_gemm_bf16_avx512_avx512;
+    bool vnni = __builtin_cpu_supports("avx512vnni");
+    if (vnni && __builtin_cpu_supports("avx512bf16"))
+        list[n++] = &avx512_bf16;
+    if (vnni)
+        list[n++] = &avx512_vnni;
+    list[n++] = &cr_kernels_avx512;
+    return n;
 }
 
 static bool has_avx2(void) {
@@ -32,8 +54,7 @@ __attribute__((constructor)) static void find_available(void) {
     size_t n = 0;
 #if defined(__x86_64__)
     __builtin_cpu_init();
-    if (has_avx512())
-        available[n++] = &cr_kernels_avx512;
+    n += find_avx512(available);
     if (has_avx2())
         available[n++] = &cr_kernels_avx2;
 #elif defined(__aarch64__)
@@ -86,6 +107,12 @@ cr_status cr_kernels_choose(const char *name, const cr_kernels **kernels,
     return cr_fail(error, CR_ERR_UNAVAILABLE,
                    "isa '%s' is not available on this machine; use one of %s",
                    name, list);
+}
+
+const char *cr_dtype_name(cr_dtype dtype) {
+    static const char *const dtype_names[CR_N_DTYPES] = {"fp32", "bf16",
+                                                         "int8"};
+    return dtype_names[dtype];
 }
 
 /* Tallest tile of any table. */

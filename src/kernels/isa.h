@@ -28,7 +28,13 @@
 #endif
 
 #ifdef CR_ISA_TEXT
-void CR_ISA_NAME(gemm_f32)(const cr_gemm_f32 *args);
+extern const cr_gemm_ops CR_ISA_NAME(gemm_f32);
+extern const cr_gemm_ops CR_ISA_NAME(gemm_bf16);
+extern const cr_gemm_ops CR_ISA_NAME(gemm_int8);
+#if defined(CR_ISA_avx512) /* extensions, compiled and chosen apart */
+extern const cr_gemm_ops CR_ISA_NAME(gemm_int8_vnni);
+extern const cr_gemm_ops CR_ISA_NAME(gemm_bf16_avx512);
+#endif
 void CR_ISA_NAME(attention_f32)(const cr_attention_f32 *args);
 void CR_ISA_NAME(layer_norm)(const cr_layer_norm *args);
 void CR_ISA_NAME(embedding)(const cr_embedding *args);
@@ -38,7 +44,13 @@ void CR_ISA_NAME(exp2)(const float *x, float *y, size_t n);
 #endif
 
 extern const cr_kernels cr_kernels_avx512;
-extern const cr_kernels cr_kernels_avx512_emulated; /* in tests alone */
+/* In tests alone. */
+extern const cr_kernels cr_kernels_avx512_emulated;
+extern const cr_gemm_ops cr_gemm_int8_vnni_avx512_emulated;
+extern const cr_gemm_ops cr_gemm_bf16_avx512_avx512_emulated;
+
+extern const cr_gemm_ops cr_gemm_int8_vnni_avx512;
+extern const cr_gemm_ops cr_gemm_bf16_avx512_avx512;
 extern const cr_kernels cr_kernels_avx2;
 extern const cr_kernels cr_kernels_neon;
 extern const cr_kernels cr_kernels_base;

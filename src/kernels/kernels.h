@@ -26,21 +26,54 @@ typedef enum cr_epilogue {
     CR_EPILOGUE_TANH
 } cr_epilogue;
 
-/* c[m][n] = epilogue(a[m][k] b[k][n] + bias[n]) + residual[m][n] */
-typedef struct cr_gemm_f32 {
-    const float *a; /* [m][lda], the first k of a row count */
-    size_t lda;
-    size_t m;
-    size_t k;
-    const float *b;        /* panels [n / 16][k][16] */
-    const float *bias;     /* [n] */
+/* The precision of a matrix product. Sums are float32 (int32 for int8) and so
+ * is what comes out, whatever goes in. */
+typedef enum cr_dtype {
+    CR_FP32,
+    CR_BF16, /* both factors rounded to bfloat16 */
+    CR_INT8, /* weights scaled by column, activations by row, both to +-127 */
+    CR_N_DTYPES
+} cr_dtype;
+
+/* Weights of a linear layer, packed for one table and precision. */
+typedef struct cr_matrix {
+    size_t k;            /* inputs, a multiple of 16 */
+    size_t n;            /* outputs, a multiple of 16 */
+    const void *panels;  /* [n / 16] panels of k * 16 packed weights */
+    const float *bias;   /* [n] */
+    const float *scales; /* [n] of int8, else NULL */
+    const int32_t *offsets; /* [n] of int8: what the sums are too large by */
+} cr_matrix;
+
+/* c[m][n] = epilogue(a[m][k] b[k][n] + bias[n]) + residual[m][n], for the
+ * columns of b that `b` names. */
+typedef struct cr_gemm {
+    const void *a;    /* [m] rows as the table's convert leaves them */
+    size_t a_step;    /* bytes from row to row */
+    const float *a_scales; /* [m] of int8, else unused */
+    size_t m;              /* may be 0 */
+    cr_matrix b;
     const float *residual; /* [m][ld_residual] or NULL; not c */
     size_t ld_residual;
     float *c; /* [m][ldc] */
     size_t ldc;
-    size_t n; /* multiple of 16 */
     cr_epilogue epilogue;
-} cr_gemm_f32;
+} cr_gemm;
+
+/* A matrix product in one precision. */
+typedef struct cr_gemm_ops {
+    bool fast;      /* by instructions made for it */
+    size_t a_bytes; /* of one converted activation */
+    size_t b_bytes; /* of one packed weight */
+    /* x[m][ld] float32 to rows of k * a_bytes; scales[m] only of int8. */
+    void (*convert)(const float *x, size_t ld, size_t m, size_t k, void *a,
+                    float *scales);
+    /* float32 panels[n / 16][k][16] to the packed form; scales[n] and
+     * offsets[n] only of int8. */
+    void (*pack)(const float *panels, size_t k, size_t n, void *packed,
+                 float *scales, int32_t *offsets);
+    void (*run)(const cr_gemm *args);
+} cr_gemm_ops;
 
 /* Self-attention of query rows [first_row, end_row) of one sequence, all
  * heads: out = softmax(q k^T scale) v. Rows of qkv hold q, then k, then v,
@@ -88,7 +121,7 @@ typedef struct cr_embedding {
 typedef struct cr_kernels {
     const char *name;
     bool fused; /* has fused multiply-add: bit-equal with the others */
-    void (*gemm_f32)(const cr_gemm_f32 *args);
+    const cr_gemm_ops *gemm[CR_N_DTYPES];
     void (*attention_f32)(const cr_attention_f32 *args);
     void (*layer_norm)(const cr_layer_norm *args);
     void (*embedding)(const cr_embedding *args);
@@ -97,9 +130,15 @@ typedef struct cr_kernels {
     void (*exp2)(const float *x, float *y, size_t n);
 } cr_kernels;
 
+/* "fp32", "bf16", "int8". */
+const char *cr_dtype_name(cr_dtype dtype);
+
 /* Tables that this build holds and this machine can run, fastest first, `ref`
  * last, ending with NULL. Static. */
 const cr_kernels *const *cr_kernels_available(void);
+
+/* Largest sum of products that int8 can meet without overflow. */
+enum { CR_INT8_MAX_K = 2147483647 / (127 * 255) };
 
 /* The table called `name`; NULL or "auto" asks the environment variable
  * CROSSRANK_ISA and then takes the fastest. CR_ERR_UNAVAILABLE names what

@@ -8,7 +8,9 @@ const cr_kernels CR_ISA_NAME(kernels) = {
 #else
     .fused = true,
 #endif
-    .gemm_f32 = CR_ISA_NAME(gemm_f32),
+    .gemm = {[CR_FP32] = &CR_ISA_NAME(gemm_f32),
+             [CR_BF16] = &CR_ISA_NAME(gemm_bf16),
+             [CR_INT8] = &CR_ISA_NAME(gemm_int8)},
     .attention_f32 = CR_ISA_NAME(attention_f32),
     .layer_norm = CR_ISA_NAME(layer_norm),
     .embedding = CR_ISA_NAME(embedding),

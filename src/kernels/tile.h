@@ -30,6 +30,16 @@ typedef struct cr_tile {
     size_t k;
 } cr_tile;
 
+/* The same in bytes, for operands of any type: rows of a are a_step apart,
+ * panels of b panel_step. */
+typedef struct cr_tile_of {
+    const char *a;
+    size_t a_step;
+    const char *b;
+    size_t panel_step;
+    size_t k;
+} cr_tile_of;
+
 /* sum[rows][panels] += a b; rows and panels must be constants. */
 CR_INLINE void cr_tile_add(const cr_tile *t, const size_t rows,
                            const size_t panels,

@@ -61,6 +61,23 @@ CR_INLINE v16 v16_first(size_t n, v16 a, v16 rest) {
     return _mm512_mask_blend_ps((__mmask16)((1u << n) - 1), rest, a);
 }
 
+typedef __m512i v16i;
+
+CR_INLINE v16i v16i_zero(void) { return _mm512_setzero_si512(); }
+CR_INLINE v16i v16i_load(const void *p) { return _mm512_loadu_si512(p); }
+CR_INLINE void v16i_store(void *p, v16i a) { _mm512_storeu_si512(p, a); }
+CR_INLINE v16i v16i_set(int32_t x) { return _mm512_set1_epi32(x); }
+CR_INLINE v16i v16i_sub(v16i a, v16i b) { return _mm512_sub_epi32(a, b); }
+CR_INLINE v16 v16i_to_float(v16i a) { return _mm512_cvtepi32_ps(a); }
+CR_INLINE v16i v16_to_int(v16 a) { return _mm512_cvtps_epi32(a); }
+CR_INLINE v16i v16i_dot2(v16i sum, v16i a, v16i b) {
+    return _mm512_add_epi32(sum, _mm512_madd_epi16(a, b));
+}
+CR_INLINE v16 v16_from_bf16(const uint16_t *p) {
+    __m512i wide = _mm512_cvtepu16_epi32(_mm256_loadu_si256((const void *)p));
+    return _mm512_castsi512_ps(_mm512_slli_epi32(wide, 16));
+}
+
 #elif defined(CR_ISA_avx2)
 
 #include <immintrin.h>
@@ -129,6 +146,44 @@ CR_INLINE __m256 cr_first8(int n, __m256 a, __m256 rest) {
 CR_INLINE v16 v16_first(size_t n, v16 a, v16 rest) {
     return CR_V16_BOTH(cr_first8((int)n, a.lo, rest.lo),
                        cr_first8((int)n - 8, a.hi, rest.hi));
+}
+
+typedef struct v16i {
+    __m256i lo, hi;
+} v16i;
+
+CR_INLINE v16i v16i_set(int32_t x) {
+    return (v16i){_mm256_set1_epi32(x), _mm256_set1_epi32(x)};
+}
+CR_INLINE v16i v16i_zero(void) { return v16i_set(0); }
+CR_INLINE v16i v16i_load(const void *p) {
+    const __m256i *q = p;
+    return (v16i){_mm256_loadu_si256(q), _mm256_loadu_si256(q + 1)};
+}
+CR_INLINE void v16i_store(void *p, v16i a) {
+    __m256i *q = p;
+    _mm256_storeu_si256(q, a.lo);
+    _mm256_storeu_si256(q + 1, a.hi);
+}
+CR_INLINE v16i v16i_sub(v16i a, v16i b) {
+    return (v16i){_mm256_sub_epi32(a.lo, b.lo), _mm256_sub_epi32(a.hi, b.hi)};
+}
+CR_INLINE v16 v16i_to_float(v16i a) {
+    return CR_V16_BOTH(_mm256_cvtepi32_ps(a.lo), _mm256_cvtepi32_ps(a.hi));
+}
+CR_INLINE v16i v16_to_int(v16 a) {
+    return (v16i){_mm256_cvtps_epi32(a.lo), _mm256_cvtps_epi32(a.hi)};
+}
+CR_INLINE v16i v16i_dot2(v16i sum, v16i a, v16i b) {
+    return (v16i){_mm256_add_epi32(sum.lo, _mm256_madd_epi16(a.lo, b.lo)),
+                  _mm256_add_epi32(sum.hi, _mm256_madd_epi16(a.hi, b.hi))};
+}
+CR_INLINE __m256 cr_from_bf16_8(const uint16_t *p) {
+    __m256i wide = _mm256_cvtepu16_epi32(_mm_loadu_si128((const void *)p));
+    return _mm256_castsi256_ps(_mm256_slli_epi32(wide, 16));
+}
+CR_INLINE v16 v16_from_bf16(const uint16_t *p) {
+    return CR_V16_BOTH(cr_from_bf16_8(p), cr_from_bf16_8(p + 8));
 }
 
 #elif defined(CR_ISA_neon)
@@ -232,9 +287,69 @@ CR_INLINE v16 v16_first(size_t n, v16 a, v16 rest) {
 
 #endif
 
+#if !defined(CR_ISA_avx512) && !defined(CR_ISA_avx2)
+
+typedef struct v16i {
+    int32_t x[16];
+} v16i;
+
+CR_INLINE v16i v16i_set(int32_t x) {
+    v16i r;
+    for (size_t i = 0; i < CR_V16; i++)
+        r.x[i] = x;
+    return r;
+}
+CR_INLINE v16i v16i_zero(void) { return v16i_set(0); }
+CR_INLINE v16i v16i_load(const void *p) {
+    v16i r;
+    memcpy(&r, p, sizeof r);
+    return r;
+}
+CR_INLINE void v16i_store(void *p, v16i a) { memcpy(p, &a, sizeof a); }
+CR_INLINE v16i v16i_sub(v16i a, v16i b) {
+    for (size_t i = 0; i < CR_V16; i++)
+        a.x[i] -= b.x[i];
+    return a;
+}
+CR_INLINE v16 v16i_to_float(v16i a) {
+    float x[CR_V16];
+    for (size_t i = 0; i < CR_V16; i++)
+        x[i] = (float)a.x[i];
+    return v16_load(x);
+}
+CR_INLINE v16i v16_to_int(v16 a) {
+    float x[CR_V16];
+    v16i r;
+    v16_store(x, v16_round(a));
+    for (size_t i = 0; i < CR_V16; i++)
+        r.x[i] = (int32_t)x[i];
+    return r;
+}
+/* Each 32-bit lane holds two 16-bit numbers. */
+CR_INLINE v16i v16i_dot2(v16i sum, v16i a, v16i b) {
+    int16_t x[2 * CR_V16], y[2 * CR_V16];
+    memcpy(x, &a, sizeof x);
+    memcpy(y, &b, sizeof y);
+    for (size_t i = 0; i < CR_V16; i++)
+        sum.x[i] += x[2 * i] * y[2 * i] + x[2 * i + 1] * y[2 * i + 1];
+    return sum;
+}
+CR_INLINE v16 v16_from_bf16(const uint16_t *p) {
+    float x[CR_V16];
+    for (size_t i = 0; i < CR_V16; i++) {
+        uint32_t bits = (uint32_t)p[i] << 16;
+        memcpy(&x[i], &bits, sizeof bits);
+    }
+    return v16_load(x);
+}
+
+#endif
+
 /* v16_round: to the nearest integer, ties to even, |a| < 2^22.
  * v16_pow2: 2^n for whole n in -127 .. 127; -127 gives 0.
- * v16_first: the first n lanes of a, the others of rest; n <= 16. */
+ * v16_first: the first n lanes of a, the others of rest; n <= 16.
+ * v16_to_int: to the nearest integer, ties to even, |a| < 2^22.
+ * v16i_dot2: sum + a0 b0 + a1 b1, where a lane of a and b is two int16. */
 
 /* The canonical sum of lanes: halves onto halves, 8, 4, 2, 1. */
 CR_INLINE float v16_sum(v16 a) {

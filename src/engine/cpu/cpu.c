@@ -34,13 +34,21 @@ static cr_status check_device(const cr_backend_options *o, cr_error *error) {
     return CR_OK;
 }
 
-static cr_status choose_dtype(const cr_backend_options *o, const char **dtype,
+/* `auto` is bf16 where the CPU has instructions for it, else fp32: int8 costs
+ * accuracy, so it is only ever asked for. */
+static cr_status choose_dtype(const cr_backend_options *o,
+                              const cr_kernels *kernels, cr_dtype *dtype,
                               cr_error *error) {
-    *dtype = "fp32";
-    if (!o->dtype || !strcmp(o->dtype, "auto") || !strcmp(o->dtype, "fp32"))
+    if (!o->dtype || !strcmp(o->dtype, "auto")) {
+        *dtype = kernels->gemm[CR_BF16]->fast ? CR_BF16 : CR_FP32;
         return CR_OK;
+    }
+    for (*dtype = CR_FP32; *dtype < CR_N_DTYPES; (*dtype)++)
+        if (!strcmp(o->dtype, cr_dtype_name(*dtype)))
+            return CR_OK;
     return cr_fail(error, CR_ERR_UNAVAILABLE,
-                   "dtype '%s' is not available on backend cpu; use fp32",
+                   "dtype '%s' is not available on backend cpu; use auto, "
+                   "fp32, bf16 or int8",
                    o->dtype);
 }
 
@@ -54,16 +62,18 @@ static cr_status cpu_open(const cr_model *model, const cr_backend_options *o,
     c->head.ops = &cr_cpu_backend;
     cr_status status = check_device(o, error);
     if (status == CR_OK)
-        status = choose_dtype(o, &d->dtype, error);
-    if (status == CR_OK)
         status = cr_kernels_choose(o->isa, &c->kernels, error);
+    cr_dtype dtype = CR_FP32;
     if (status == CR_OK)
-        status = cr_weights_load(model, &c->weights, error);
+        status = choose_dtype(o, c->kernels, &dtype, error);
+    if (status == CR_OK)
+        status = cr_weights_load(model, c->kernels, dtype, &c->weights, error);
     if (status != CR_OK)
         goto done;
     d->name = "cpu";
     d->device = "cpu";
     d->isa = c->kernels->name;
+    d->dtype = cr_dtype_name(dtype);
     d->group_tokens = GROUP_TOKENS;
     d->max_group_tokens = GROUP_TOKENS + o->max_length;
     d->exact = true;
@@ -94,7 +104,7 @@ static cr_status take_logits(const cpu *c, const cr_workspace *ws,
     uint32_t n_labels = c->weights.config.n_labels;
     for (size_t i = 0; i < group->n_sequences; i++)
         for (uint32_t j = 0; j < n_labels; j++) {
-            float x = ws->logits[i * c->weights.classifier.n + j];
+            float x = ws->logits[i * c->weights.classifier.matrix.n + j];
             if (!isfinite(x))
                 return cr_fail(error, CR_ERR_MODEL,
                                "the model's weights overflow float32: a logit "

@@ -34,6 +34,8 @@ cr_status cr_workspace_init(cr_workspace *ws, const cr_weights *w,
                             cr_error *error) {
     *ws = (cr_workspace){.max_tokens = max_tokens,
                          .max_sequences = max_tokens / CR_MIN_PAIR_TOKENS + 1};
+    size_t widest = w->inner > w->head_row ? w->inner : w->head_row;
+    widest = widest > w->width ? widest : w->width;
     const struct {
         float **out;
         size_t floats;
@@ -43,9 +45,11 @@ cr_status cr_workspace_init(cr_workspace *ws, const cr_weights *w,
         {&ws->heads, max_tokens * w->head_row},
         {&ws->first_x, ws->max_sequences * w->width},
         {&ws->first_heads, ws->max_sequences * w->head_row},
-        {&ws->logits, ws->max_sequences * w->classifier.n},
+        {&ws->logits, ws->max_sequences * w->classifier.matrix.n},
         {&ws->sum, BLOCK_ROWS * w->width},
         {&ws->inner, BLOCK_ROWS * w->inner},
+        {&ws->packed, BLOCK_ROWS * widest}, /* at most 4 bytes each */
+        {&ws->scales, BLOCK_ROWS},
         {&ws->scratch, cr_attention_scratch_floats(max_length, w->head_width)},
     };
     cr_status status = CR_OK;
@@ -66,6 +70,8 @@ void cr_workspace_fini(cr_workspace *ws) {
     cr_free_aligned(ws->sum);
     cr_free_aligned(ws->inner);
     cr_free_aligned(ws->scratch);
+    cr_free_aligned(ws->packed);
+    cr_free_aligned(ws->scales);
     *ws = (cr_workspace){0};
 }
 
@@ -87,20 +93,53 @@ static cr_epilogue epilogue_of(cr_hidden_act act) {
     return CR_EPILOGUE_NONE;
 }
 
-/* c[m][ldc] = a[m][linear->k] times columns [column, column + n), + bias. */
-static void multiply(const cr_encoding_job *job, const cr_linear *linear,
-                     size_t column, size_t n, const float *a, size_t m,
-                     float *c, size_t ldc) {
-    cr_gemm_f32 g = {.a = a,
-                     .lda = linear->k,
-                     .m = m,
-                     .k = linear->k,
-                     .b = linear->panels + column * linear->k,
-                     .bias = linear->bias + column,
-                     .c = c,
-                     .ldc = ldc,
-                     .n = n};
-    job->kernels->gemm_f32(&g);
+/* A product as the layers ask for it, in float32 on both sides. */
+typedef struct product {
+    const cr_linear *linear;
+    size_t column, n; /* of the linear's outputs; n 0: all */
+    const float *a;   /* [m][linear->matrix.k] */
+    size_t m;
+    const float *residual; /* [m][width] or NULL */
+    float *c;              /* [m][ldc] */
+    size_t ldc;
+    cr_epilogue epilogue;
+} product;
+
+/* Columns [column, column + n) of a matrix, both multiples of 16. */
+static cr_matrix columns_of(const cr_encoding_job *job, const product *p) {
+    cr_matrix b = p->linear->matrix;
+    size_t b_bytes = job->kernels->gemm[p->linear->dtype]->b_bytes;
+    b.panels = (const char *)b.panels + p->column * b.k * b_bytes;
+    b.bias += p->column;
+    b.scales += p->column;
+    b.offsets += p->column;
+    b.n = p->n ? p->n : b.n;
+    return b;
+}
+
+/* Runs a product in its linear's precision, a block of rows at a time: float32
+ * rows are read where they are, others are converted first. */
+static void multiply(const cr_encoding_job *job, const product *p) {
+    const cr_workspace *ws = job->own;
+    const cr_gemm_ops *ops = job->kernels->gemm[p->linear->dtype];
+    cr_gemm g = {.b = columns_of(job, p),
+                 .ld_residual = job->w->width,
+                 .ldc = p->ldc,
+                 .epilogue = p->epilogue,
+                 .a_scales = ws->scales};
+    g.a_step = g.b.k * ops->a_bytes;
+    for (size_t row = 0; row < p->m; row += BLOCK_ROWS) {
+        const float *a = p->a + row * g.b.k;
+        g.m = p->m - row < BLOCK_ROWS ? p->m - row : BLOCK_ROWS;
+        g.a = a;
+        g.residual = p->residual ? p->residual + row * g.ld_residual : NULL;
+        g.c = p->c + row * g.ldc;
+        if (p->linear->dtype != CR_FP32) {
+            ops->convert(a, g.b.k, g.m, g.b.k, ws->packed, ws->scales);
+            g.a = ws->packed;
+        }
+        ops->run(&g);
+    }
 }
 
 /* out = norm(a W + b + residual), through `sum`; m <= BLOCK_ROWS. */
@@ -109,18 +148,12 @@ static void multiply_add_norm(const cr_encoding_job *job,
                               const float *a, size_t m, const float *residual,
                               float *out) {
     const cr_weights *w = job->w;
-    cr_gemm_f32 g = {.a = a,
-                     .lda = linear->k,
-                     .m = m,
-                     .k = linear->k,
-                     .b = linear->panels,
-                     .bias = linear->bias,
-                     .residual = residual,
-                     .ld_residual = w->width,
-                     .c = job->own->sum,
-                     .ldc = w->width,
-                     .n = linear->n};
-    job->kernels->gemm_f32(&g);
+    multiply(job, &(product){.linear = linear,
+                             .a = a,
+                             .m = m,
+                             .residual = residual,
+                             .c = job->own->sum,
+                             .ldc = w->width});
     cr_layer_norm n = {.x = job->own->sum,
                        .out = out,
                        .ld = w->width,
@@ -139,22 +172,18 @@ static void after_attention(const cr_encoding_job *job, const cr_layer *layer,
     const cr_weights *w = job->w;
     for (size_t row = 0; row < m; row += BLOCK_ROWS) {
         size_t n = m - row < BLOCK_ROWS ? m - row : BLOCK_ROWS;
-        float *rows = x + row * w->width;
+        float *block = x + row * w->width;
         multiply_add_norm(job, &layer->attention_out, &layer->attention_norm,
-                          heads + row * w->head_row, n, rows, rows);
-        cr_gemm_f32 up = {.a = rows,
-                          .lda = w->width,
-                          .m = n,
-                          .k = layer->up.k,
-                          .b = layer->up.panels,
-                          .bias = layer->up.bias,
-                          .c = job->own->inner,
-                          .ldc = w->inner,
-                          .n = layer->up.n,
-                          .epilogue = epilogue_of(w->config.hidden_act)};
-        job->kernels->gemm_f32(&up);
+                          heads + row * w->head_row, n, block, block);
+        multiply(job, &(product){.linear = &layer->up,
+                                 .a = block,
+                                 .m = n,
+                                 .c = job->own->inner,
+                                 .ldc = w->inner,
+                                 .epilogue =
+                                     epilogue_of(w->config.hidden_act)});
         multiply_add_norm(job, &layer->down, &layer->output_norm,
-                          job->own->inner, n, rows, rows);
+                          job->own->inner, n, block, block);
     }
 }
 
@@ -212,8 +241,11 @@ static void run_layer(const cr_encoding_job *job, const cr_layer *layer,
                       rows r) {
     const cr_weights *w = job->w;
     cr_workspace *ws = job->shared;
-    multiply(job, &layer->qkv, 0, layer->qkv.n, ws->x + r.first * w->width,
-             r.end - r.first, ws->qkv + r.first * layer->qkv.n, layer->qkv.n);
+    multiply(job, &(product){.linear = &layer->qkv,
+                             .a = ws->x + r.first * w->width,
+                             .m = r.end - r.first,
+                             .c = ws->qkv + r.first * 3 * w->head_row,
+                             .ldc = 3 * w->head_row});
     cr_team_meet(job->team);
     attend_rows(job, r);
     /* Keys and values may be overwritten only when all have read them. */
@@ -231,35 +263,38 @@ static void attend_first_rows(const cr_encoding_job *job, const cr_linear *qkv,
     const uint32_t *starts = job->group->starts;
     size_t bytes = w->head_row * sizeof *ws->qkv;
     float *queries = ws->first_heads; /* until attention replaces them */
-    multiply(job, qkv, 0, w->head_row, ws->first_x + s.first * w->width,
-             s.end - s.first, queries + s.first * w->head_row, w->head_row);
+    multiply(job, &(product){.linear = qkv,
+                             .n = w->head_row,
+                             .a = ws->first_x + s.first * w->width,
+                             .m = s.end - s.first,
+                             .c = queries + s.first * w->head_row,
+                             .ldc = w->head_row});
     for (size_t i = s.first; i < s.end; i++) {
         float *query = queries + i * w->head_row;
-        memcpy(ws->qkv + starts[i] * qkv->n, query, bytes);
+        memcpy(ws->qkv + starts[i] * 3 * w->head_row, query, bytes);
         attend(job, i, (rows){0, 1});
         memcpy(query, ws->heads + starts[i] * w->head_row, bytes);
     }
 }
 
-/* Pooler and classifier of m gathered rows, into logits[m][classifier.n]. */
+/* Pooler and classifier of m gathered rows, into logits[m][classifier.matrix.n]. */
 static void classify(const cr_encoding_job *job, const float *x, size_t m,
                      float *logits) {
     const cr_weights *w = job->w;
     for (size_t row = 0; row < m; row += BLOCK_ROWS) {
         size_t n = m - row < BLOCK_ROWS ? m - row : BLOCK_ROWS;
-        cr_gemm_f32 pool = {.a = x + row * w->width,
-                            .lda = w->width,
-                            .m = n,
-                            .k = w->pooler.k,
-                            .b = w->pooler.panels,
-                            .bias = w->pooler.bias,
-                            .c = job->own->sum,
-                            .ldc = w->width,
-                            .n = w->pooler.n,
-                            .epilogue = CR_EPILOGUE_TANH};
-        job->kernels->gemm_f32(&pool);
-        multiply(job, &w->classifier, 0, w->classifier.n, job->own->sum, n,
-                 logits + row * w->classifier.n, w->classifier.n);
+        multiply(job, &(product){.linear = &w->pooler,
+                                 .a = x + row * w->width,
+                                 .m = n,
+                                 .c = job->own->sum,
+                                 .ldc = w->width,
+                                 .epilogue = CR_EPILOGUE_TANH});
+        size_t labels = w->classifier.matrix.n;
+        multiply(job, &(product){.linear = &w->classifier,
+                                 .a = job->own->sum,
+                                 .m = n,
+                                 .c = logits + row * labels,
+                                 .ldc = labels});
     }
 }
 
@@ -270,9 +305,14 @@ static void run_last_layer(const cr_encoding_job *job, const cr_layer *layer,
     const cr_weights *w = job->w;
     cr_workspace *ws = job->shared;
     const cr_linear *qkv = &layer->qkv;
-    multiply(job, qkv, w->head_row, 2 * w->head_row,
-             ws->x + r.first * w->width, r.end - r.first,
-             ws->qkv + r.first * qkv->n + w->head_row, qkv->n);
+    multiply(job, &(product){.linear = qkv,
+                             .column = w->head_row,
+                             .n = 2 * w->head_row,
+                             .a = ws->x + r.first * w->width,
+                             .m = r.end - r.first,
+                             .c = ws->qkv + r.first * 3 * w->head_row +
+                                  w->head_row,
+                             .ldc = 3 * w->head_row});
     cr_team_meet(job->team);
     rows s;
     cr_team_part(job->team, job->member, job->group->n_sequences, 1, &s.first,
@@ -286,7 +326,7 @@ static void run_last_layer(const cr_encoding_job *job, const cr_layer *layer,
     after_attention(job, layer, ws->first_heads + s.first * w->head_row,
                     first_x, s.end - s.first);
     classify(job, first_x, s.end - s.first,
-             ws->logits + s.first * w->classifier.n);
+             ws->logits + s.first * w->classifier.matrix.n);
 }
 
 void cr_encode(const cr_encoding_job *job) {

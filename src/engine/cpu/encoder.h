@@ -20,11 +20,13 @@ typedef struct cr_workspace {
     float *heads; /* [max_tokens][head_row] attention's result */
     float *first_x;     /* [max_sequences][width] rows of [CLS], gathered */
     float *first_heads; /* [max_sequences][head_row] */
-    float *logits;      /* [max_sequences][classifier.n] */
+    float *logits;      /* [max_sequences][classifier.matrix.n] */
     /* This lane's alone. */
     float *sum;     /* [block_rows][width] before a norm */
     float *inner;   /* [block_rows][inner] between the two linears */
     float *scratch; /* of attention */
+    float *packed;  /* [block_rows][k * a_bytes] activations, converted */
+    float *scales;  /* [block_rows] of packed rows */
     uint64_t bytes;
 } cr_workspace;
 
@@ -45,7 +47,7 @@ typedef struct cr_encoding_job {
 } cr_encoding_job;
 
 /* Called once by each member; when all have returned, the leader's workspace
- * holds logits[n_sequences][classifier.n]. */
+ * holds logits[n_sequences][classifier.matrix.n]. */
 void cr_encode(const cr_encoding_job *job);
 
 #endif

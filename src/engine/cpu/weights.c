@@ -11,35 +11,51 @@ static size_t padded(size_t n) {
     return (n + CR_PANEL - 1) / CR_PANEL * CR_PANEL;
 }
 
-/* What loading carries along: one buffer that holds any matrix as read, and
- * how much of the arena is taken. */
+/* What loading carries along, and how much of the arena is taken. */
 typedef struct loader {
     const cr_model *model;
     cr_weights *w;
-    float *raw;
-    size_t taken; /* floats */
+    float *raw;    /* a tensor as read */
+    float *panels; /* a matrix before it is packed */
+    size_t taken;  /* bytes */
     cr_error *error;
 } loader;
 
-/* The next part of the arena; all sizes are multiples of 16 floats, so all
- * parts are aligned. */
-static float *make(loader *l, size_t floats) {
-    float *part = l->w->arena + l->taken;
-    l->taken += floats;
-    assert(l->taken * sizeof *part <= l->w->bytes);
+static size_t aligned(size_t bytes) {
+    return (bytes + CR_ALIGN - 1) / CR_ALIGN * CR_ALIGN;
+}
+
+/* The next part of the arena. */
+static void *make(loader *l, size_t bytes) {
+    char *part = l->w->arena + l->taken;
+    l->taken += aligned(bytes);
+    assert(l->taken <= l->w->bytes);
     return part;
 }
 
-/* Floats of all parts together. */
-static size_t arena_floats(const cr_weights *w) {
+static float *make_floats(loader *l, size_t n) {
+    return make(l, n * sizeof(float));
+}
+
+/* What make_linear takes. */
+static size_t linear_bytes(const cr_weights *w, size_t k, size_t n,
+                           cr_dtype dtype) {
+    return aligned(k * n * w->kernels->gemm[dtype]->b_bytes) +
+           3 * aligned(n * sizeof(float));
+}
+
+/* Bytes of all parts together. */
+static size_t arena_bytes(const cr_weights *w) {
     const cr_model_config *c = &w->config;
+    size_t row = aligned(w->width * sizeof(float));
     size_t tables = (size_t)c->vocab_size + c->n_types + c->max_positions;
-    size_t linears = (w->width + 1) * 3 * w->head_row +
-                     (w->head_row + 1) * w->width + (w->width + 1) * w->inner +
-                     (w->inner + 1) * w->width;
-    size_t norms = 4 * w->width;
-    size_t head = (w->width + 1) * (w->width + padded(c->n_labels));
-    return (tables + 2) * w->width + c->n_layers * (linears + norms) + head;
+    size_t layer = linear_bytes(w, w->width, 3 * w->head_row, w->dtype) +
+                   linear_bytes(w, w->head_row, w->width, w->dtype) +
+                   linear_bytes(w, w->width, w->inner, w->dtype) +
+                   linear_bytes(w, w->inner, w->width, w->dtype) + 4 * row;
+    size_t head = linear_bytes(w, w->width, w->width, CR_FP32) +
+                  linear_bytes(w, w->width, padded(c->n_labels), CR_FP32);
+    return (tables + 2) * row + c->n_layers * layer + head;
 }
 
 /* A part of a model width that is padded by itself: `n` blocks (heads, or 1)
@@ -58,7 +74,7 @@ static size_t place_of(blocks b, size_t i) {
 static cr_status load_table(loader *l, const char *name, size_t rows,
                             size_t size, size_t room, float **out) {
     /* Read straight into its place, then spread from the end. */
-    *out = make(l, rows * room);
+    *out = make_floats(l, rows * room);
     cr_status status = cr_model_read_tensor(l->model, name, rows, size, *out,
                                             l->error);
     if (status != CR_OK || room == size)
@@ -84,8 +100,8 @@ static cr_status load_norm(loader *l, const char *prefix, cr_norm *norm) {
     size_t size = l->w->config.hidden_size;
     blocks b = {1, size, l->w->width};
     char name[256];
-    norm->gain = make(l, b.room);
-    norm->bias = make(l, b.room);
+    norm->gain = make_floats(l, b.room);
+    norm->bias = make_floats(l, b.room);
     snprintf(name, sizeof name, "%s.weight", prefix);
     cr_status status = load_vector(l, name, b, norm->gain);
     snprintf(name, sizeof name, "%s.bias", prefix);
@@ -94,17 +110,12 @@ static cr_status load_norm(loader *l, const char *prefix, cr_norm *norm) {
     return status;
 }
 
-static void make_linear(loader *l, size_t k, size_t n, cr_linear *linear) {
-    linear->k = k;
-    linear->n = n;
-    linear->panels = make(l, k * n);
-    linear->bias = make(l, n);
-}
-
-/* Packs PREFIX.weight [outputs][inputs] into the columns from `column` on. */
-static cr_status pack(loader *l, const char *prefix, blocks in, blocks out,
-                      size_t column, cr_linear *linear) {
+/* Puts PREFIX.weight [outputs][inputs] into columns `column` and on of the
+ * panels [n / 16][k][16], and PREFIX.bias into bias[column] and on. */
+static cr_status place(loader *l, const char *prefix, blocks in, blocks out,
+                       size_t column, float *bias) {
     size_t n_in = in.n * in.size, n_out = out.n * out.size;
+    size_t k = in.n * in.room;
     char name[256];
     snprintf(name, sizeof name, "%s.weight", prefix);
     cr_status status = cr_model_read_tensor(l->model, name, n_out, n_in,
@@ -113,33 +124,44 @@ static cr_status pack(loader *l, const char *prefix, blocks in, blocks out,
         return status;
     for (size_t o = 0; o < n_out; o++) {
         size_t at = column + place_of(out, o);
-        float *panel = linear->panels + at / CR_PANEL * CR_PANEL * linear->k +
-                       at % CR_PANEL;
+        float *panel =
+            l->panels + at / CR_PANEL * CR_PANEL * k + at % CR_PANEL;
         for (size_t i = 0; i < n_in; i++)
             panel[place_of(in, i) * CR_PANEL] = l->raw[o * n_in + i];
     }
     snprintf(name, sizeof name, "%s.bias", prefix);
-    return load_vector(l, name, out, linear->bias + column);
+    return load_vector(l, name, out, bias + column);
+}
+
+/* Loads the `n_parts` tensors of `prefixes`, each `out` wide, side by side. */
+static cr_status load_parts(loader *l, const char *const *prefixes,
+                            size_t n_parts, blocks in, blocks out,
+                            cr_dtype dtype, cr_linear *linear) {
+    const cr_gemm_ops *gemm = l->w->kernels->gemm[dtype];
+    size_t k = in.n * in.room, part = out.n * out.room, n = n_parts * part;
+    void *packed = make(l, k * n * gemm->b_bytes);
+    float *bias = make_floats(l, n), *scales = make_floats(l, n);
+    int32_t *offsets = make(l, n * sizeof *offsets);
+    cr_status status = CR_OK;
+    memset(l->panels, 0, k * n * sizeof *l->panels);
+    for (size_t i = 0; status == CR_OK && i < n_parts; i++)
+        status = place(l, prefixes[i], in, out, i * part, bias);
+    if (status != CR_OK)
+        return status;
+    gemm->pack(l->panels, k, n, packed, scales, offsets);
+    *linear = (cr_linear){.matrix = {.k = k,
+                                     .n = n,
+                                     .panels = packed,
+                                     .bias = bias,
+                                     .scales = scales,
+                                     .offsets = offsets},
+                          .dtype = dtype};
+    return CR_OK;
 }
 
 static cr_status load_linear(loader *l, const char *prefix, blocks in,
-                             blocks out, cr_linear *linear) {
-    make_linear(l, in.n * in.room, out.n * out.room, linear);
-    return pack(l, prefix, in, out, 0, linear);
-}
-
-static cr_status load_qkv(loader *l, const char *prefix, blocks hidden,
-                          blocks heads, cr_linear *linear) {
-    static const char *const parts[] = {"query", "key", "value"};
-    size_t row = l->w->head_row;
-    cr_status status = CR_OK;
-    make_linear(l, hidden.room, 3 * row, linear);
-    for (size_t i = 0; status == CR_OK && i < 3; i++) {
-        char name[256];
-        snprintf(name, sizeof name, "%s.attention.self.%s", prefix, parts[i]);
-        status = pack(l, name, hidden, heads, i * row, linear);
-    }
-    return status;
+                             blocks out, cr_dtype dtype, cr_linear *linear) {
+    return load_parts(l, &prefix, 1, in, out, dtype, linear);
 }
 
 enum { NAME_BYTES = 256 };
@@ -148,6 +170,17 @@ static const char *name_of(char name[NAME_BYTES], const char *prefix,
                            const char *part) {
     snprintf(name, NAME_BYTES, "%s.%s", prefix, part);
     return name;
+}
+
+static cr_status load_qkv(loader *l, const char *prefix, blocks hidden,
+                          blocks heads, cr_linear *linear) {
+    char q[NAME_BYTES], k[NAME_BYTES], v[NAME_BYTES];
+    const char *const parts[] = {
+        name_of(q, prefix, "attention.self.query"),
+        name_of(k, prefix, "attention.self.key"),
+        name_of(v, prefix, "attention.self.value"),
+    };
+    return load_parts(l, parts, 3, hidden, heads, l->w->dtype, linear);
 }
 
 static cr_status load_layer(loader *l, uint32_t index, cr_layer *layer) {
@@ -161,16 +194,16 @@ static cr_status load_layer(loader *l, uint32_t index, cr_layer *layer) {
     cr_status status = load_qkv(l, prefix, hidden, heads, &layer->qkv);
     if (status == CR_OK)
         status = load_linear(l, name_of(name, prefix, "attention.output.dense"),
-                             heads, hidden, &layer->attention_out);
+                             heads, hidden, w->dtype, &layer->attention_out);
     if (status == CR_OK)
         status = load_norm(l, name_of(name, prefix, "attention.output.LayerNorm"),
                            &layer->attention_norm);
     if (status == CR_OK)
         status = load_linear(l, name_of(name, prefix, "intermediate.dense"),
-                             hidden, inner, &layer->up);
+                             hidden, inner, w->dtype, &layer->up);
     if (status == CR_OK)
         status = load_linear(l, name_of(name, prefix, "output.dense"), inner,
-                             hidden, &layer->down);
+                             hidden, w->dtype, &layer->down);
     if (status == CR_OK)
         status = load_norm(l, name_of(name, prefix, "output.LayerNorm"),
                            &layer->output_norm);
@@ -199,38 +232,41 @@ static cr_status load_head(loader *l) {
     blocks hidden = {1, w->config.hidden_size, w->width};
     blocks labels = {1, w->config.n_labels, padded(w->config.n_labels)};
     cr_status status =
-        load_linear(l, "bert.pooler.dense", hidden, hidden, &w->pooler);
+        load_linear(l, "bert.pooler.dense", hidden, hidden, CR_FP32,
+                    &w->pooler);
     if (status == CR_OK)
-        status = load_linear(l, "classifier", hidden, labels, &w->classifier);
+        status = load_linear(l, "classifier", hidden, labels, CR_FP32,
+                             &w->classifier);
     return status;
 }
 
-/* The largest tensor that goes through the raw buffer. */
-static size_t raw_floats(const cr_model_config *c) {
-    size_t most = c->intermediate_size > c->hidden_size ? c->intermediate_size
-                                                        : c->hidden_size;
-    if (c->n_labels > most)
-        most = c->n_labels;
-    return most * c->hidden_size;
+/* The largest matrix that goes through the buffers, padded. */
+static size_t buffer_floats(const cr_weights *w) {
+    size_t n = 3 * w->head_row > w->inner ? 3 * w->head_row : w->inner;
+    size_t labels = padded(w->config.n_labels);
+    return w->width * (n > labels ? n : labels);
 }
 
-cr_status cr_weights_load(const cr_model *model, cr_weights *w,
-                          cr_error *error) {
+cr_status cr_weights_load(const cr_model *model, const cr_kernels *kernels,
+                          cr_dtype dtype, cr_weights *w, cr_error *error) {
     const cr_model_config *c = cr_model_get_config(model);
     *w = (cr_weights){.config = *c,
                       .width = padded(c->hidden_size),
                       .head_width = padded(c->hidden_size / c->n_heads),
-                      .inner = padded(c->intermediate_size)};
+                      .inner = padded(c->intermediate_size),
+                      .dtype = dtype,
+                      .kernels = kernels};
     w->head_row = c->n_heads * w->head_width;
+    w->bytes = arena_bytes(w);
+    size_t buffer_bytes = buffer_floats(w) * sizeof(float);
     loader l = {.model = model, .w = w, .error = error};
-    size_t raw_bytes = raw_floats(c) * sizeof *l.raw;
-    cr_status status = CR_OK;
-    l.raw = cr_alloc_aligned(raw_bytes);
-    w->bytes = arena_floats(w) * sizeof *w->arena;
+    l.raw = cr_alloc_aligned(buffer_bytes);
+    l.panels = cr_alloc_aligned(buffer_bytes);
     w->arena = cr_alloc_aligned(w->bytes);
     w->layers = cr_calloc(c->n_layers, sizeof *w->layers);
-    if (!l.raw || !w->layers || !w->arena)
-        status = cr_fail_memory(error, w->bytes + raw_bytes, "weights");
+    cr_status status = CR_OK;
+    if (!l.raw || !l.panels || !w->layers || !w->arena)
+        status = cr_fail_memory(error, w->bytes + 2 * buffer_bytes, "weights");
     if (status == CR_OK)
         status = load_embeddings(&l);
     for (uint32_t i = 0; status == CR_OK && i < c->n_layers; i++)
@@ -238,6 +274,7 @@ cr_status cr_weights_load(const cr_model *model, cr_weights *w,
     if (status == CR_OK)
         status = load_head(&l);
     cr_free_aligned(l.raw);
+    cr_free_aligned(l.panels);
     if (status != CR_OK)
         cr_weights_fini(w);
     return status;

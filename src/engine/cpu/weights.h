@@ -1,6 +1,7 @@
 /* A model's weights as the CPU kernels want them.
  *
- * Every matrix is packed once into panels of 16 columns; widths that are no
+ * Every matrix is packed once into panels of 16 columns, in the precision that
+ * was asked for (the head, which is read once a pair, stays in float32); widths that are no
  * multiple of 16 (hidden size, a head's width) are padded with zeros, which
  * add nothing. Read-only after loading, shared by all lanes. */
 #ifndef CR_ENGINE_CPU_WEIGHTS_H
@@ -9,12 +10,10 @@
 #include "kernels/kernels.h"
 #include "model/model.h"
 
-/* A linear layer: y = x W + b, k inputs, n outputs, both padded. */
+/* A linear layer: y = x W + b. */
 typedef struct cr_linear {
-    float *panels; /* [n / 16][k][16] */
-    float *bias;   /* [n] */
-    size_t k;
-    size_t n;
+    cr_matrix matrix; /* sizes padded */
+    cr_dtype dtype;
 } cr_linear;
 
 typedef struct cr_norm {
@@ -37,6 +36,8 @@ typedef struct cr_weights {
     size_t head_width; /* padded */
     size_t head_row;   /* n_heads * head_width */
     size_t inner;      /* intermediate size, padded */
+    cr_dtype dtype;    /* of the layers' matrices */
+    const cr_kernels *kernels; /* whose packing it is */
     float *words;      /* [vocab][width] */
     float *types;      /* [n_types][width] */
     float *places;     /* [max_positions][width] */
@@ -44,12 +45,13 @@ typedef struct cr_weights {
     cr_layer *layers; /* [n_layers] */
     cr_linear pooler;
     cr_linear classifier; /* n: n_labels, padded */
-    float *arena;         /* everything above but layers, in one block */
+    char *arena;          /* everything above but layers, in one block */
     uint64_t bytes;       /* of the arena */
 } cr_weights;
 
 /* CR_ERR_MODEL, CR_ERR_IO, CR_ERR_MEMORY; *weights is then empty. */
-cr_status cr_weights_load(const cr_model *model, cr_weights *weights,
+cr_status cr_weights_load(const cr_model *model, const cr_kernels *kernels,
+                          cr_dtype dtype, cr_weights *weights,
                           cr_error *error);
 void cr_weights_fini(cr_weights *weights);
 

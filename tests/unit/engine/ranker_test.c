@@ -20,17 +20,23 @@
 
 /* ---- Helpers ------------------------------------------------------------ */
 
-static cr_ranker *open_with(uint32_t threads, const char *isa) {
+static cr_ranker *open_as(uint32_t threads, const char *isa,
+                          const char *dtype) {
     cr_options o;
     cr_options_init(&o);
     o.model = MODEL;
     o.threads = threads;
     o.isa = isa;
+    o.dtype = dtype;
     cr_ranker *r = NULL;
     cr_error error;
     if (cr_ranker_open(&o, &r, &error) != CR_OK)
         fail_msg("%s", error.message);
     return r;
+}
+
+static cr_ranker *open_with(uint32_t threads, const char *isa) {
+    return open_as(threads, isa, "fp32");
 }
 
 static void score(cr_ranker *r, const cr_pair *pairs, size_t n, float *out) {
@@ -107,6 +113,38 @@ static void score_is_alike_in_any_company(void **state) {
         cr_ranker_close(r);
     }
     cr_ranker_close(one);
+}
+
+static void precisions_keep_the_promise_too(void **state) {
+    (void)state;
+    static const char *const dtypes[] = {"bf16", "int8"};
+    static char store[N][4096];
+    cr_pair pairs[N];
+    float exact[N], want[N], got[N];
+    make_pairs(pairs, store);
+    cr_ranker *r = open_with(2, NULL);
+    score(r, pairs, N, exact);
+    cr_ranker_close(r);
+    for (size_t d = 0; d < 2; d++) {
+        r = open_as(1, NULL, dtypes[d]);
+        for (size_t i = 0; i < N; i++)
+            score(r, &pairs[i], 1, &want[i]);
+        cr_ranker_close(r);
+        for (size_t i = 0; i < N; i++)
+            assert_true(fabsf(want[i] - exact[i]) < (d ? 0.8f : 0.08f));
+        assert_true(memcmp(want, exact, sizeof want) != 0);
+        r = open_as(3, NULL, dtypes[d]);
+        score(r, pairs, N, got);
+        assert_bits(want, got, N);
+        score(r, pairs, 3, got);
+        assert_bits(want, got, 3);
+        cr_ranker_close(r);
+        r = open_as(1, "ref", dtypes[d]);
+        score(r, pairs, 4, got);
+        cr_ranker_close(r);
+        if (d == 1) /* int8 is alike to the bit everywhere */
+            assert_bits(want, got, 4);
+    }
 }
 
 static void score_is_alike_on_every_isa(void **state) {
@@ -291,6 +329,7 @@ static void wrong_options_name_themselves(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(score_is_alike_in_any_company),
+        cmocka_unit_test(precisions_keep_the_promise_too),
         cmocka_unit_test(score_is_alike_on_every_isa),
         cmocka_unit_test(many_callers_share_a_ranker),
         cmocka_unit_test(scoring_allocates_nothing),

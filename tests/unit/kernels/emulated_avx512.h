@@ -83,6 +83,86 @@ CR_EMULATED_INLINE __m512 _mm512_castsi512_ps(__m512i a) {
     memcpy(&r, &a, sizeof r);
     return r;
 }
+
+/* ---- Integers ----------------------------------------------------------- */
+
+typedef struct {
+    uint16_t h[16];
+} __m256i;
+
+#define CR_INTEGERS(expression)                                                \
+    __m512i r;                                                                 \
+    for (int k = 0; k < 16; k++)                                               \
+        r.i[k] = (int32_t)(expression);                                        \
+    return r
+
+CR_EMULATED_INLINE __m512i _mm512_setzero_si512(void) { CR_INTEGERS(0); }
+CR_EMULATED_INLINE __m512i _mm512_set1_epi32(int32_t x) { CR_INTEGERS(x); }
+CR_EMULATED_INLINE __m512i _mm512_loadu_si512(const void *p) {
+    __m512i r;
+    memcpy(&r, p, sizeof r);
+    return r;
+}
+CR_EMULATED_INLINE void _mm512_storeu_si512(void *p, __m512i a) {
+    memcpy(p, &a, sizeof a);
+}
+CR_EMULATED_INLINE __m512i _mm512_add_epi32(__m512i a, __m512i b) {
+    CR_INTEGERS((uint32_t)a.i[k] + (uint32_t)b.i[k]);
+}
+CR_EMULATED_INLINE __m512i _mm512_sub_epi32(__m512i a, __m512i b) {
+    CR_INTEGERS((uint32_t)a.i[k] - (uint32_t)b.i[k]);
+}
+CR_EMULATED_INLINE __m512 _mm512_cvtepi32_ps(__m512i a) {
+    CR_LANES((float)a.i[k]);
+}
+CR_EMULATED_INLINE __m512i _mm512_madd_epi16(__m512i a, __m512i b) {
+    int16_t x[32], y[32];
+    memcpy(x, &a, sizeof x);
+    memcpy(y, &b, sizeof y);
+    CR_INTEGERS(x[2 * k] * y[2 * k] + x[2 * k + 1] * y[2 * k + 1]);
+}
+CR_EMULATED_INLINE __m256i _mm256_loadu_si256(const void *p) {
+    __m256i r;
+    memcpy(&r, p, sizeof r);
+    return r;
+}
+CR_EMULATED_INLINE __m512i _mm512_cvtepu16_epi32(__m256i a) {
+    CR_INTEGERS(a.h[k]);
+}
+/* VNNI: unsigned bytes of a times signed bytes of b, four to a lane. */
+CR_EMULATED_INLINE __m512i _mm512_dpbusd_epi32(__m512i sum, __m512i a,
+                                               __m512i b) {
+    uint8_t x[64];
+    int8_t y[64];
+    memcpy(x, &a, sizeof x);
+    memcpy(y, &b, sizeof y);
+    for (int k = 0; k < 64; k++)
+        sum.i[k / 4] += x[k] * y[k];
+    return sum;
+}
+
+/* ---- bfloat16 ----------------------------------------------------------- */
+
+typedef __m512i __m512bh;
+
+CR_EMULATED_INLINE float cr_emulated_bf16(uint16_t x) {
+    uint32_t bits = (uint32_t)x << 16;
+    float wide;
+    memcpy(&wide, &bits, sizeof wide);
+    return fpclassify(wide) == FP_SUBNORMAL ? 0 : wide;
+}
+/* The odd of each pair is added first; no step is fused with the next. */
+CR_EMULATED_INLINE __m512 _mm512_dpbf16_ps(__m512 sum, __m512bh a,
+                                           __m512bh b) {
+    uint16_t x[32], y[32];
+    memcpy(x, &a, sizeof x);
+    memcpy(y, &b, sizeof y);
+    for (int k = 31; k >= 0; k--)
+        sum.f[k / 2] = fmaf(cr_emulated_bf16(x[k]), cr_emulated_bf16(y[k]),
+                            sum.f[k / 2]);
+    return sum;
+}
+
 CR_EMULATED_INLINE __m512 _mm512_mask_blend_ps(__mmask16 m, __m512 a,
                                                __m512 b) {
     CR_LANES(m >> k & 1 ? b.f[k] : a.f[k]);

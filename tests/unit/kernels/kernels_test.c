@@ -73,67 +73,160 @@ typedef struct product {
     bool residual;
 } product;
 
-static void check_product(product p) {
-    float *a = numbers(p.m * p.k, 1), *b = numbers(p.k * p.n, 1);
-    float *bias = numbers(p.n, 1), *residual = numbers(p.m * p.n, 1);
-    float *want = numbers(p.m * p.n, 1), *got = copy_of(want, p.m * p.n);
-    cr_gemm_f32 g = {.a = a,
-                     .lda = p.k,
-                     .m = p.m,
-                     .k = p.k,
-                     .b = b,
-                     .bias = bias,
-                     .residual = p.residual ? residual : NULL,
+/* A product's operands in float32, and what packing makes of them. */
+typedef struct operands {
+    float *a, *panels, *bias, *residual, *c;
+    void *packed, *rows;
+    float *b_scales, *a_scales;
+    int32_t *offsets;
+    cr_gemm g;
+} operands;
+
+static void operands_init(operands *o, product p) {
+    *o = (operands){.a = numbers(p.m * p.k, 1),
+                    .panels = numbers(p.k * p.n, 1),
+                    .bias = numbers(p.n, 1),
+                    .residual = numbers(p.m * p.n, 1),
+                    .c = numbers(p.m * p.n, 1),
+                    .packed = numbers(p.k * p.n, 1),
+                    .rows = numbers(p.m * p.k, 1),
+                    .b_scales = numbers(p.n, 1),
+                    .a_scales = numbers(p.m, 1),
+                    .offsets = cr_alloc_aligned(p.n * sizeof(int32_t))};
+    for (size_t i = 0; i < p.k && p.m > 1; i++)
+        o->a[i] = 0; /* a row of zeros has no scale */
+    o->g = (cr_gemm){.m = p.m,
+                     .a = o->rows,
+                     .a_scales = o->a_scales,
+                     .b = {p.k, p.n, o->packed, o->bias, o->b_scales,
+                           o->offsets},
+                     .residual = p.residual ? o->residual : NULL,
                      .ld_residual = p.n,
-                     .c = want,
+                     .c = o->c,
                      .ldc = p.n,
-                     .n = p.n,
                      .epilogue = p.epilogue};
-    cr_kernels_ref.gemm_f32(&g);
+}
+
+static void operands_fini(operands *o) {
+    void *all[] = {o->a,      o->panels, o->bias,     o->residual, o->c,
+                   o->packed, o->rows,   o->b_scales, o->a_scales, o->offsets};
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+        cr_free_aligned(all[i]);
+}
+
+static void run_product(operands *o, const cr_gemm_ops *ops, float *c) {
+    size_t k = o->g.b.k;
+    ops->pack(o->panels, k, o->g.b.n, o->packed, o->b_scales, o->offsets);
+    ops->convert(o->a, k, o->g.m, k, o->rows, o->a_scales);
+    o->g.a_step = k * ops->a_bytes;
+    o->g.c = c;
+    ops->run(&o->g);
+}
+
+static void check_product(product p, cr_dtype dtype) {
+    operands o;
+    operands_init(&o, p);
+    float *got = copy_of(o.c, p.m * p.n);
+    run_product(&o, cr_kernels_ref.gemm[dtype], o.c);
     const cr_kernels *tables[MAX_TABLES];
     size_t n_tables = tables_of(tables);
     for (size_t t = 0; t < n_tables; t++) {
-        g.c = got;
-        tables[t]->gemm_f32(&g);
-        assert_same(tables[t], want, got, p.m * p.n, "gemm_f32");
+        run_product(&o, tables[t]->gemm[dtype], got);
+        assert_same(tables[t], o.c, got, p.m * p.n, cr_dtype_name(dtype));
     }
-    float *all[] = {a, b, bias, residual, want, got};
-    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
-        cr_free_aligned(all[i]);
+    cr_free_aligned(got);
+    operands_fini(&o);
 }
 
-static void products_equal_ref(void **state) {
-    (void)state;
+static void check_products(cr_dtype dtype) {
     for (size_t m = 0; m <= 26; m++)
-        check_product((product){m, 33, 48, CR_EPILOGUE_NONE, m % 2});
-    static const size_t ks[] = {1, 2, 31, 383, 384, 385, 769, 1536};
+        check_product((product){m, 48, 48, CR_EPILOGUE_NONE, m % 2}, dtype);
+    static const size_t ks[] = {16, 32, 368, 384, 400, 784, 1536, 3088};
     for (size_t i = 0; i < sizeof ks / sizeof *ks; i++)
-        check_product((product){13, ks[i], 80, CR_EPILOGUE_GELU, true});
+        check_product((product){13, ks[i], 80, CR_EPILOGUE_GELU, true}, dtype);
     for (int e = CR_EPILOGUE_NONE; e <= CR_EPILOGUE_TANH; e++)
-        check_product((product){7, 40, 16, (cr_epilogue)e, false});
-    check_product((product){50, 384, 1152, CR_EPILOGUE_NONE, false});
+        check_product((product){7, 32, 16, (cr_epilogue)e, false}, dtype);
+    check_product((product){50, 384, 1152, CR_EPILOGUE_NONE, false}, dtype);
 }
 
-/* The reference itself, against sums in float64. */
-static void ref_product_is_right(void **state) {
+static void fp32_products_equal_ref(void **state) {
     (void)state;
-    enum { M = 5, K = 100, N = 32 };
-    float *a = numbers(M * K, 1), *b = numbers(K * N, 1), *bias = numbers(N, 1);
-    float *c = numbers(M * N, 1);
-    cr_gemm_f32 g = {a, K, M, K, b, bias, NULL, 0, c, N, N, CR_EPILOGUE_NONE};
-    cr_kernels_ref.gemm_f32(&g);
+    check_products(CR_FP32);
+}
+
+static void bf16_products_equal_ref(void **state) {
+    (void)state;
+    check_products(CR_BF16);
+}
+
+static void int8_products_equal_ref(void **state) {
+    (void)state;
+    check_products(CR_INT8);
+}
+
+/* The reference itself, against sums in float64; errors of rounding to bf16
+ * or int8 are bounded by their step and the number of terms. */
+static void check_ref_product(cr_dtype dtype, double limit) {
+    enum { M = 5, K = 112, N = 32 };
+    operands o;
+    operands_init(&o, (product){M, K, N, CR_EPILOGUE_NONE, true});
+    run_product(&o, cr_kernels_ref.gemm[dtype], o.c);
+    double worst = 0;
     for (size_t i = 0; i < M; i++)
         for (size_t j = 0; j < N; j++) {
-            double sum = (double)bias[j];
+            double sum = (double)o.bias[j] + (double)o.residual[i * N + j];
             for (size_t k = 0; k < K; k++)
-                sum += (double)a[i * K + k] *
-                       (double)b[j / 16 * 16 * K + k * 16 + j % 16];
-            assert_true(fabs(sum - (double)c[i * N + j]) < 1e-5);
+                sum += (double)o.a[i * K + k] *
+                       (double)o.panels[j / 16 * 16 * K + k * 16 + j % 16];
+            worst = fmax(worst, fabs(sum - (double)o.c[i * N + j]));
         }
-    float *all[] = {a, b, bias, c};
-    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
-        cr_free_aligned(all[i]);
+    if (worst > limit)
+        fail_msg("%s is %.3g off", cr_dtype_name(dtype), worst);
+    operands_fini(&o);
 }
+
+static void ref_products_are_right(void **state) {
+    (void)state;
+    check_ref_product(CR_FP32, 1e-5);
+    check_ref_product(CR_BF16, 0.06);
+    check_ref_product(CR_INT8, 0.12);
+}
+
+#if defined(__x86_64__)
+/* Instructions that this machine may lack, run as plain C. VNNI and AMX keep
+ * the integers of the reference; bf16 instructions round in their own order. */
+static void check_extension(const cr_gemm_ops *ops, cr_dtype dtype,
+                            double limit) {
+    static const product products[] = {
+        {1, 32, 16, CR_EPILOGUE_NONE, false},
+        {13, 48, 80, CR_EPILOGUE_GELU, true},
+        {16, 400, 48, CR_EPILOGUE_NONE, true},
+        {33, 64, 32, CR_EPILOGUE_NONE, false},
+        {96, 1536, 48, CR_EPILOGUE_NONE, true},
+        {0, 32, 16, CR_EPILOGUE_NONE, false},
+    };
+    for (size_t i = 0; i < sizeof products / sizeof *products; i++) {
+        product p = products[i];
+        operands o;
+        operands_init(&o, p);
+        float *got = copy_of(o.c, p.m * p.n);
+        run_product(&o, cr_kernels_ref.gemm[dtype], o.c);
+        run_product(&o, ops, got);
+        for (size_t at = 0; at < p.m * p.n; at++)
+            if (!(fabs((double)o.c[at] - (double)got[at]) <= limit))
+                fail_msg("product %zu: element %zu is %.9g, ref has %.9g", i,
+                         at, (double)got[at], (double)o.c[at]);
+        cr_free_aligned(got);
+        operands_fini(&o);
+    }
+}
+
+static void emulated_extensions_agree(void **state) {
+    (void)state;
+    check_extension(&cr_gemm_int8_vnni_avx512_emulated, CR_INT8, 0);
+    check_extension(&cr_gemm_bf16_avx512_avx512_emulated, CR_BF16, 1e-4);
+}
+#endif
 
 /* ---- Attention ---------------------------------------------------------- */
 
@@ -407,8 +500,13 @@ static void neon_was_run(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(ref_product_is_right),
-        cmocka_unit_test(products_equal_ref),
+        cmocka_unit_test(ref_products_are_right),
+        cmocka_unit_test(fp32_products_equal_ref),
+        cmocka_unit_test(bf16_products_equal_ref),
+        cmocka_unit_test(int8_products_equal_ref),
+#if defined(__x86_64__)
+        cmocka_unit_test(emulated_extensions_agree),
+#endif
         cmocka_unit_test(attention_equals_ref),
         cmocka_unit_test(layer_norm_equals_ref),
         cmocka_unit_test(embedding_equals_ref),
