@@ -172,7 +172,7 @@ static bool same_text(cr_text a, cr_text b) {
 static void add_pair(lane *l, const cr_pair *pair) {
     const cr_lanes_options *o = &l->lanes->options;
     if (!l->query.data || !same_text(l->query, pair->query)) {
-        cr_tokenizer_encode(o->tokenizer, l->scratch, pair->query, false,
+        cr_tokenizer_encode(o->tokenizer, l->scratch, pair->query, true,
                             &l->query_tokens);
         l->query = pair->query;
     }

@@ -47,10 +47,10 @@ static void score(cr_ranker *r, const cr_pair *pairs, size_t n, float *out) {
 
 static cr_text text(const char *s) { return (cr_text){s, strlen(s)}; }
 
-enum { N = 40 };
+enum { N = 40, TEXT_BYTES = 4096 };
 
 /* Pairs of many lengths, the same at every call; `store` holds their texts. */
-static void make_pairs(cr_pair pairs[N], char store[N][4096]) {
+static void make_pairs(cr_pair pairs[N], char store[N][TEXT_BYTES]) {
     static const char *const words[] = {"the",    "wind",    "tunnel", "tests",
                                         "shear",  "flow",    "over",   "plates",
                                         "gelato", "Zürich", "东京",   "réchauffé"};
@@ -58,12 +58,12 @@ static void make_pairs(cr_pair pairs[N], char store[N][4096]) {
                                           "what is gelato", ""};
     uint32_t seed = 7;
     for (size_t i = 0; i < N; i++) {
-        char *at = store[i];
-        size_t n = (i * i) % 97;
-        *at = '\0';
+        size_t at = 0, n = (i * i) % 97;
+        store[i][0] = '\0';
         for (size_t w = 0; w < n; w++) {
             seed = seed * 1664525 + 1013904223;
-            at += sprintf(at, "%s ", words[(seed >> 16) % 12]);
+            at += (size_t)snprintf(store[i] + at, TEXT_BYTES - at, "%s ",
+                                   words[(seed >> 16) % 12]);
         }
         pairs[i] = (cr_pair){text(queries[i % 3]), text(store[i])};
     }
@@ -82,7 +82,7 @@ static void assert_bits(const float *want, const float *got, size_t n) {
 
 static void score_is_alike_in_any_company(void **state) {
     (void)state;
-    static char store[N][4096];
+    static char store[N][TEXT_BYTES];
     cr_pair pairs[N], mixed[N];
     float want[N], got[N], mixed_got[N];
     make_pairs(pairs, store);
@@ -149,7 +149,7 @@ static void precisions_keep_the_promise_too(void **state) {
 
 static void score_is_alike_on_every_isa(void **state) {
     (void)state;
-    static char store[N][4096];
+    static char store[N][TEXT_BYTES];
     cr_pair pairs[N];
     float want[N], got[N];
     make_pairs(pairs, store);
@@ -193,7 +193,7 @@ static void *call_often(void *argument) {
 
 static void many_callers_share_a_ranker(void **state) {
     (void)state;
-    static char store[N][4096];
+    static char store[N][TEXT_BYTES];
     cr_pair pairs[N];
     float want[N];
     make_pairs(pairs, store);
@@ -218,7 +218,7 @@ static void many_callers_share_a_ranker(void **state) {
 
 static void scoring_allocates_nothing(void **state) {
     (void)state;
-    static char store[N][4096];
+    static char store[N][TEXT_BYTES];
     cr_pair pairs[N];
     float got[N];
     make_pairs(pairs, store);
@@ -260,6 +260,27 @@ static void odd_texts_have_scores(void **state) {
     score(r, pairs, 0, got);
     cr_ranker_close(r);
     free(large);
+}
+
+/* Which side is longer decides who keeps the odd token of a budget of 509, so
+ * a query must be counted beyond what is kept of it. */
+static void a_long_query_is_cut_as_the_longer_side(void **state) {
+    (void)state;
+    enum { N_QUERY = 700, N_PASSAGE = 600, KEPT_QUERY = 255, KEPT = 254 };
+    static char query[N_QUERY * 5], passage[N_PASSAGE * 5];
+    for (size_t i = 0; i < N_QUERY; i++)
+        memcpy(query + i * 5, "flow ", 5);
+    for (size_t i = 0; i < N_PASSAGE; i++)
+        memcpy(passage + i * 5, "wind ", 5);
+    cr_pair pairs[] = {
+        {{query, sizeof query}, {passage, sizeof passage}},
+        {{query, KEPT_QUERY * 5}, {passage, KEPT * 5}},
+    };
+    float got[2];
+    cr_ranker *r = open_with(1, NULL);
+    score(r, pairs, 2, got);
+    assert_bits(&got[1], &got[0], 1);
+    cr_ranker_close(r);
 }
 
 static void ranking_is_sorted_and_stable(void **state) {
@@ -334,6 +355,7 @@ int main(void) {
         cmocka_unit_test(many_callers_share_a_ranker),
         cmocka_unit_test(scoring_allocates_nothing),
         cmocka_unit_test(odd_texts_have_scores),
+        cmocka_unit_test(a_long_query_is_cut_as_the_longer_side),
         cmocka_unit_test(ranking_is_sorted_and_stable),
         cmocka_unit_test(wrong_options_name_themselves),
     };
