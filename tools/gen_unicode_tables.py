@@ -11,7 +11,7 @@ put together from them at run time.
     gen_unicode_tables.py            rewrite the header in the source tree
     gen_unicode_tables.py OUTPUT     write it somewhere else
 
-Needs the package at exactly VERSION; takes about half a minute."""
+Needs the package at exactly VERSION; takes some seconds."""
 import itertools
 import pathlib
 import sys
@@ -26,10 +26,29 @@ DROP, SPACE, PUNCT, IDEOGRAPH, STRIP, WORD = 1, 2, 4, 8, 16, 32
 HANGUL = range(0xAC00, 0xD7A4)
 DOTTED_I = 0x130
 BLOCK_BITS = 6
+# Stands between the strings that are asked about at once: not a character,
+# left alone by every step, and it ends a run of marks.
+BETWEEN = "\U0010FFFF"
+AT_ONCE = 1 << 12
 
 
 def scalars():
     return itertools.chain(range(0xD800), range(0xE000, 0x110000))
+
+
+def each(function, strings):
+    """function(s) for every s, by few calls of it."""
+    strings = list(strings)
+    for i in range(0, len(strings), AT_ONCE):
+        part = strings[i:i + AT_ONCE]
+        alone = [j for j, s in enumerate(part) if BETWEEN in s]
+        out = function(BETWEEN.join(
+            "" if j in alone else s for j, s in enumerate(part)))
+        out = out.split(BETWEEN)
+        assert len(out) == len(part)
+        for j in alone:
+            out[j] = function(part[j])
+        yield from out
 
 
 def step(**on):
@@ -40,22 +59,43 @@ def step(**on):
     return BertNormalizer(**steps).normalize_str
 
 
-def find_flags():
+def find_splits():
+    """"space", "punct" or "" for each: how "a" + it + "b" is split."""
     from tokenizers.pre_tokenizers import BertPreTokenizer
-    clean, ideographs = step(clean_text=True), step(handle_chinese_chars=True)
-    strip, split = step(strip_accents=True), BertPreTokenizer()
+    split = BertPreTokenizer().pre_tokenize_str
+    every = list(scalars())
+    for i in range(0, len(every), AT_ONCE):
+        part = [chr(c) for c in every[i:i + AT_ONCE]]
+        words = iter([w for w, _ in split(" ".join(
+            "a" + s + "b" for s in part))])
+        for s in part:
+            word = next(words)
+            if word == "a":
+                word = next(words)
+                if word == s:
+                    word = next(words)
+                    yield "punct"
+                else:
+                    yield "space"
+                assert word == "b", ascii(s)
+            else:
+                assert word == "a" + s + "b", ascii(s)
+                yield ""
+
+
+def find_flags():
     flags = {}
-    for c in scalars():
-        s = chr(c)
-        words = [w for w, _ in split.pre_tokenize_str("a" + s + "b")]
-        space, punct = words == ["a", "b"], words == ["a", s, "b"]
-        assert space or punct or words == ["a" + s + "b"], hex(c)
-        cleaned = clean(s)
+    for c, split, cleaned, surrounded, stripped in zip(
+            scalars(), find_splits(),
+            each(step(clean_text=True), map(chr, scalars())),
+            each(step(handle_chinese_chars=True), map(chr, scalars())),
+            each(step(strip_accents=True), map(chr, scalars()))):
+        s, space = chr(c), split == "space"
         assert cleaned == ("" if cleaned == "" else " " if space else s), hex(c)
-        surrounded = ideographs(s)
         assert surrounded in (s, " " + s + " "), hex(c)
-        flags[c] = (DROP * (cleaned == "") | SPACE * space | PUNCT * punct |
-                    IDEOGRAPH * (surrounded != s) | STRIP * (strip(s) == ""))
+        flags[c] = (DROP * (cleaned == "") | SPACE * space |
+                    PUNCT * (split == "punct") |
+                    IDEOGRAPH * (surrounded != s) | STRIP * (stripped == ""))
     return flags
 
 
@@ -65,14 +105,15 @@ def find_word_characters():
     from tokenizers import AddedToken, Tokenizer
     from tokenizers.models import WordPiece
     t = Tokenizer(WordPiece({"[UNK]": 0}, unk_token="[UNK]"))
-    t.add_tokens([AddedToken("X", single_word=True, normalized=False)])
-    words = set()
-    every = list(scalars())
-    for i in range(0, len(every), 1 << 14):
-        part = every[i:i + (1 << 14)]
-        found = t.encode_batch_fast(["X" + chr(c) for c in part],
-                                    add_special_tokens=False)
-        words.update(c for c, e in zip(part, found) if e.ids[:1] != [1])
+    t.add_tokens([AddedToken("XX", single_word=True, normalized=False)])
+    words, every = set(), list(scalars())
+    for i in range(0, len(every), AT_ONCE):
+        part = every[i:i + AT_ONCE]
+        found = t.encode("".join(" XX" + chr(c) for c in part),
+                         add_special_tokens=False)
+        whole = {begin for n, (begin, _) in zip(found.ids, found.offsets)
+                 if n == 1}
+        words.update(c for j, c in enumerate(part) if 4 * j + 1 not in whole)
     return words
 
 
@@ -80,8 +121,7 @@ def find_decompositions():
     from tokenizers.normalizers import NFD
     nfd = NFD().normalize_str
     out = {}
-    for c in scalars():
-        whole = nfd(chr(c))
+    for c, whole in zip(scalars(), each(nfd, map(chr, scalars()))):
         if c in HANGUL:
             i = c - HANGUL[0]
             jamo = [0x1100 + i // 588, 0x1161 + i % 588 // 28]
@@ -99,12 +139,14 @@ def find_combining_classes(decompositions):
     from tokenizers.normalizers import NFD
     nfd = NFD().normalize_str
 
-    def moves(s):  # behind U+0345 or before U+0334, if it has a class at all
-        return (s in "\u0345\u0334" or nfd("\u0345" + s) == s + "\u0345" or
-                nfd(s + "\u0334") == "\u0334" + s)
-
-    marks = [c for c in scalars()
-             if c not in decompositions and c not in HANGUL and moves(chr(c))]
+    # Whatever has a class moves before U+0345 (240) or behind U+0334 (1).
+    plain = [c for c in scalars() if c not in decompositions and
+             c not in HANGUL]
+    marks = [c for c, before, behind in zip(
+                 plain, each(nfd, ("\u0345" + chr(c) for c in plain)),
+                 each(nfd, (chr(c) + "\u0334" for c in plain)))
+             if c in (0x345, 0x334) or before == chr(c) + "\u0345" or
+             behind == "\u0334" + chr(c)]
     proposed = {c: unicodedata.combining(chr(c)) for c in marks}
     one_of = {}
     for c in marks:
@@ -123,8 +165,7 @@ def find_combining_classes(decompositions):
 def find_lower():
     lower = step(lowercase=True)
     out = {}
-    for c in scalars():
-        s = lower(chr(c))
+    for c, s in zip(scalars(), each(lower, map(chr, scalars()))):
         if c == DOTTED_I:
             assert s == "i\u0307"
         else:
