@@ -409,36 +409,55 @@ const cr_tensor *cr_safetensors_find(const cr_safetensors *file,
 
 /* ---- Data --------------------------------------------------------------- */
 
-/* Both widenings are plain integer and exact float arithmetic in a loop
- * without branches, which compilers turn into vector code. */
-static void widen_f16(const uint16_t *restrict in, uint32_t *restrict out,
+/* The loops below are integer and exact float arithmetic without branches,
+ * which compilers turn into vector code. Each says whether all is finite. */
+
+static float float_of(uint32_t bits) {
+    float value;
+    memcpy(&value, &bits, sizeof value);
+    return value;
+}
+
+static uint32_t bits_of(float value) {
+    uint32_t bits;
+    memcpy(&bits, &value, sizeof bits);
+    return bits;
+}
+
+static bool widen_f16(const uint16_t *restrict in, float *restrict out,
                       size_t n) {
+    uint32_t bad = 0;
     for (size_t i = 0; i < n; i++) {
         uint32_t half = in[i];
         uint32_t exponent = half & 0x7c00u;
-        /* Exponent 5 -> 8 bits: bias 15 -> 127; all ones stays all ones. */
-        uint32_t bias = (112u << 23) << (exponent == 0x7c00u);
-        uint32_t normal = ((half & 0x7fffu) << 13) + bias;
+        /* Exponent 5 -> 8 bits: bias 15 -> 127. */
+        uint32_t normal = ((half & 0x7fffu) << 13) + (112u << 23);
+        /* All ones stays all ones, so that what is refused can be named. */
+        uint32_t special = exponent == 0x7c00u ? 0x7f800000u : 0;
         /* Subnormals are mantissa * 2^-24, exact in float32. */
         float tiny = (float)(int32_t)(half & 0x3ffu) * 0x1p-24f;
-        uint32_t subnormal;
-        memcpy(&subnormal, &tiny, sizeof subnormal);
-        uint32_t magnitude = exponent ? normal : subnormal;
-        out[i] = magnitude | (half & 0x8000u) << 16;
+        uint32_t magnitude = exponent ? normal | special : bits_of(tiny);
+        out[i] = float_of(magnitude | (half & 0x8000u) << 16);
+        bad |= special;
     }
+    return !bad;
 }
 
-static void widen_bf16(const uint16_t *restrict in, uint32_t *restrict out,
+static bool widen_bf16(const uint16_t *restrict in, float *restrict out,
                        size_t n) {
-    for (size_t i = 0; i < n; i++)
-        out[i] = (uint32_t)in[i] << 16;
+    uint32_t bad = 0;
+    for (size_t i = 0; i < n; i++) {
+        uint32_t bits = (uint32_t)in[i] << 16;
+        bad |= (bits & 0x7f800000u) == 0x7f800000u;
+        out[i] = float_of(bits);
+    }
+    return !bad;
 }
 
-/* Whether all of bits[n] are finite float32. */
-static bool all_finite(const uint32_t *bits, size_t n) {
+static bool all_finite(const float *values, size_t n) {
     uint32_t bad = 0;
     for (size_t i = 0; i < n; i++)
-        bad |= (bits[i] & 0x7f800000u) == 0x7f800000u;
+        bad |= (bits_of(values[i]) & 0x7f800000u) == 0x7f800000u;
     return !bad;
 }
 
@@ -466,17 +485,10 @@ static cr_status read_chunk(const cr_safetensors *file, const cr_tensor *tensor,
                                   wide ? (void *)out : narrow, n * size, error);
     if (status != CR_OK)
         return status;
-    uint32_t bits[CHUNK_ELEMENTS];
-    if (wide)
-        memcpy(bits, out, n * size);
-    else if (tensor->type == CR_TENSOR_F16)
-        widen_f16(narrow, bits, n);
-    else
-        widen_bf16(narrow, bits, n);
-    memcpy(out, bits, n * sizeof *out);
-    return all_finite(bits, n)
-               ? CR_OK
-               : refuse_not_finite(file, tensor, first, out, error);
+    bool finite = wide                            ? all_finite(out, n)
+                  : tensor->type == CR_TENSOR_F16 ? widen_f16(narrow, out, n)
+                                                  : widen_bf16(narrow, out, n);
+    return finite ? CR_OK : refuse_not_finite(file, tensor, first, out, error);
 }
 
 cr_status cr_safetensors_read(const cr_safetensors *file,
