@@ -153,20 +153,22 @@ static cr_status read_max_length(const reader *r) {
     return CR_OK;
 }
 
-/* Whether the passage's side is told from the query's. Where it is not said,
- * a BertTokenizer does; the other class did in transformers 4 and no longer
- * does in 5. */
-static cr_status check_input_names(const reader *r) {
+/* Whether the passage's side is told from the query's: only where the model
+ * has two types and the tokenizer hands them on. Where that is not said a
+ * BertTokenizer does; the other class did in transformers 4 and no longer does
+ * in 5. */
+static cr_status read_input_names(const reader *r) {
     const cr_json *json = &r->files->config;
     const json_t *names = cr_json_get(json, "model_input_names");
     bool types = names ? false : r->rebuilds;
     for (size_t i = 0; i < json_array_size(names); i++)
         types |= is_text(json_array_get(names, i), "token_type_ids");
-    if (types || r->config->n_types == 1)
+    r->source->spec.one_type = !types || r->config->n_types == 1;
+    if (json_is_array(names) || r->rebuilds || r->config->n_types == 1)
         return CR_OK;
     return cr_json_refuse(json, "model_input_names", names,
-                          "a list with \"token_type_ids\", or "
-                          "\"type_vocab_size\" 1 in config.json",
+                          "a list, with \"token_type_ids\" if the model was "
+                          "trained with them",
                           r->error);
 }
 
@@ -185,7 +187,7 @@ static cr_status check_settings(const reader *r) {
         return cr_json_refuse(json, "split_special_tokens",
                               cr_json_get(json, "split_special_tokens"),
                               "false", r->error);
-    return check_input_names(r);
+    return read_input_names(r);
 }
 
 /* How a BertTokenizer would clean text. */
@@ -317,7 +319,8 @@ static int64_t template_id(const json_t *part, const char *token) {
                : -1;
 }
 
-/* [CLS] A [SEP] B [SEP], types 0 0 0 1 1 (all 0 where there is one type). */
+/* [CLS] A [SEP] B [SEP], types 0 0 0 1 1, or all 0 where the template counts.
+ */
 static bool template_is_bert(const reader *r, const json_t *part,
                              const char **cls, const char **sep) {
     const json_t *pair = json_object_get(part, "pair");
@@ -326,9 +329,10 @@ static bool template_is_bert(const reader *r, const json_t *part,
     if (json_array_size(pair) != 5 || !*cls || !*sep)
         return false;
     json_int_t second = 1;
-    if (r->config->n_types == 1 && !r->rebuilds &&
-        piece_is(json_array_get(pair, 3), "Sequence", "B", 0))
+    if (!r->rebuilds && piece_is(json_array_get(pair, 3), "Sequence", "B", 0)) {
         second = 0;
+        r->source->spec.one_type = true;
+    }
     return piece_is(json_array_get(pair, 0), "SpecialToken", *cls, 0) &&
            piece_is(json_array_get(pair, 1), "Sequence", "A", 0) &&
            piece_is(json_array_get(pair, 2), "SpecialToken", *sep, 0) &&

@@ -11,6 +11,8 @@ void cr_encode_until(const cr_tokenizer *tokenizer, cr_token_scratch *scratch,
 
 int32_t cr_tokenizer_cls_id(const cr_tokenizer *tokenizer);
 int32_t cr_tokenizer_sep_id(const cr_tokenizer *tokenizer);
+/* 1, or 0 where the model knows one type only. */
+uint8_t cr_tokenizer_passage_type(const cr_tokenizer *tokenizer);
 
 uint32_t cr_token_scratch_max_length(const cr_token_scratch *scratch);
 /* Room for the tokens of one text: [max_length]. */

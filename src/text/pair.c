@@ -72,7 +72,7 @@ static void write_pair(const cr_tokenizer *t, const int32_t *query,
     ids[n_first - 1] = cr_tokenizer_sep_id(t);
     ids[n_first + n_second - 1] = cr_tokenizer_sep_id(t);
     memset(type_ids, 0, n_first);
-    memset(type_ids + n_first, 1, n_second);
+    memset(type_ids + n_first, cr_tokenizer_passage_type(t), n_second);
 }
 
 size_t cr_tokenizer_encode_pair(const cr_tokenizer *t,

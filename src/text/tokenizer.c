@@ -15,6 +15,7 @@ struct cr_tokenizer {
     cr_specials specials;
     cr_wordpiece wordpiece;
     int32_t cls_id, sep_id, unk_id;
+    uint8_t passage_type;
     size_t vocab_size;
 };
 
@@ -87,6 +88,7 @@ cr_status cr_tokenizer_new(const cr_tokenizer_spec *spec,
     cr_tokenizer *t = cr_calloc(1, sizeof *t);
     if (!t)
         return cr_fail_memory(error, sizeof *t, "a tokenizer");
+    t->passage_type = !spec->one_type;
     t->cls_id = spec->cls_id;
     t->sep_id = spec->sep_id;
     t->unk_id = spec->unk_id;
@@ -139,6 +141,9 @@ cr_text cr_tokenizer_token_text(const cr_tokenizer *t, int32_t id) {
 
 int32_t cr_tokenizer_cls_id(const cr_tokenizer *t) { return t->cls_id; }
 int32_t cr_tokenizer_sep_id(const cr_tokenizer *t) { return t->sep_id; }
+uint8_t cr_tokenizer_passage_type(const cr_tokenizer *t) {
+    return t->passage_type;
+}
 
 /* ---- Scratch ------------------------------------------------------------ */
 

@@ -46,6 +46,7 @@ typedef struct cr_tokenizer_spec {
     bool lowercase;
     uint32_t max_word_chars;   /* longer words are unk; 100 for BERT */
     cr_text continuing_prefix; /* "##" */
+    bool one_type;             /* every token has type 0, the passage's too */
 } cr_tokenizer_spec;
 
 /* CR_ERR_MODEL where the vocabulary contradicts itself, CR_ERR_UNSUPPORTED for

@@ -517,8 +517,15 @@ static const struct {
      CR_ERR_UNSUPPORTED,
      {"split_special_tokens", "true", "false"}},
     {"{\"model_input_names\": [\"input_ids\", \"attention_mask\"]}",
+     CR_OK,
+     {""}},
+    {"{\"tokenizer_class\": \"PreTrainedTokenizerFast\"}",
      CR_ERR_UNSUPPORTED,
-     {"model_input_names", "token_type_ids"}},
+     {"model_input_names", "missing", "token_type_ids"}},
+    {"{\"tokenizer_class\": \"PreTrainedTokenizerFast\", "
+     "\"model_input_names\": \"input_ids\"}",
+     CR_ERR_UNSUPPORTED,
+     {"model_input_names", "\"input_ids\"", "token_type_ids"}},
     {"{\"model_max_length\": 2}",
      CR_ERR_UNSUPPORTED,
      {"model_max_length", "2", "3"}},
@@ -590,6 +597,36 @@ static void fields_of_tokenizer_config_are_checked(void **state) {
         if (r.status != CONFIGS[i].status)
             fail_msg("%s: %s", CONFIGS[i].config, r.error.message);
         tiny_expect_message(r.error.message, CONFIGS[i].parts);
+        fini(&r);
+    }
+}
+
+/* The passage has type 1 only where model and tokenizer both know types. */
+static void types_are_told_from_the_files(void **state) {
+    (void)state;
+    static const struct {
+        const char *config;
+        uint32_t n_types;
+        bool one_type;
+    } rows[] = {
+        {"{}", 2, false},
+        {"{}", 1, true},
+        {"{\"model_input_names\": [\"input_ids\"]}", 2, true},
+        {"{\"model_input_names\": [\"input_ids\", \"token_type_ids\"]}", 2,
+         false},
+        {"{\"model_input_names\": [\"token_type_ids\"]}", 1, true},
+        {"{\"tokenizer_class\": \"PreTrainedTokenizerFast\"}", 1, true},
+        {"{\"tokenizer_class\": \"PreTrainedTokenizerFast\", "
+         "\"model_input_names\": [\"token_type_ids\"]}",
+         2, false},
+    };
+    write_json_folder();
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        result r;
+        tiny_write_text(&folder, "tokenizer_config.json", rows[i].config);
+        read_with(&r, "", rows[i].n_types, false);
+        assert_string_equal(r.error.message, "");
+        assert_int_equal(r.source.spec.one_type, rows[i].one_type);
         fini(&r);
     }
 }
@@ -706,6 +743,7 @@ int main(void) {
         cmocka_unit_test(fields_of_tokenizer_json_are_checked),
         cmocka_unit_test(a_whole_tokenizer_json_decides_alone),
         cmocka_unit_test(fields_of_tokenizer_config_are_checked),
+        cmocka_unit_test(types_are_told_from_the_files),
         cmocka_unit_test(other_files_have_their_say),
         cmocka_unit_test(old_files_name_special_tokens),
         cmocka_unit_test(a_repeated_special_token_is_one),
