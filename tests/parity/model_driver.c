@@ -4,7 +4,7 @@
  *
  * PAIRS is a JSON list of [query, passage]. Prints one JSON object a folder:
  * status and message, and where it opens the activation, the limit on tokens
- * and every pair's ids and type ids at that limit. */
+ * and for every pair ids and type ids at that limit, and the score. */
 #include "base/mem.h"
 #include "model/model.h"
 
@@ -46,6 +46,33 @@ static json_t *encode(const cr_model *model, const json_t *pair) {
     return list;
 }
 
+static json_t *score(const char *folder, const json_t *pairs) {
+    enum { MAX_PAIRS = 64 };
+    cr_pair texts[MAX_PAIRS];
+    float scores[MAX_PAIRS];
+    size_t n = json_array_size(pairs);
+    cr_options options;
+    cr_ranker *ranker;
+    cr_error error;
+    cr_options_init(&options);
+    options.model = folder;
+    options.dtype = "fp32";
+    options.threads = 1;
+    if (n > MAX_PAIRS)
+        die("more than 64 pairs");
+    for (size_t i = 0; i < n; i++)
+        texts[i] = (cr_pair){text_of(json_array_get(pairs, i), 0),
+                             text_of(json_array_get(pairs, i), 1)};
+    if (cr_ranker_open(&options, &ranker, &error) != CR_OK ||
+        cr_score(ranker, texts, n, scores, &error) != CR_OK)
+        die(error.message);
+    cr_ranker_close(ranker);
+    json_t *list = json_array();
+    for (size_t i = 0; i < n; i++)
+        json_array_append_new(list, json_real((double)scores[i]));
+    return list;
+}
+
 static json_t *describe(const char *folder, const json_t *pairs) {
     cr_model *model;
     cr_error error = {.message = ""};
@@ -62,6 +89,7 @@ static json_t *describe(const char *folder, const json_t *pairs) {
                         json_string(activation_name(config->activation)));
     json_object_set_new(result, "max_length", json_integer(config->max_length));
     json_object_set_new(result, "pairs", encoded);
+    json_object_set_new(result, "scores", score(folder, pairs));
     cr_model_close(model);
     return result;
 }

@@ -17,9 +17,11 @@ warnings.filterwarnings("ignore")
 
 
 def describe(folder, pairs):
+    import torch
     from sentence_transformers import CrossEncoder
     try:
-        model = CrossEncoder(folder, device="cpu", local_files_only=True)
+        model = CrossEncoder(folder, device="cpu", local_files_only=True,
+                             model_kwargs={"dtype": torch.float32})
         encoded = []
         for pair in pairs:
             features = model.preprocess([pair])
@@ -29,7 +31,8 @@ def describe(folder, pairs):
             encoded.append(list(map(list, zip(ids, types))))
         return {"status": "CR_OK",
                 "activation": type(model.activation_fn).__name__,
-                "max_length": int(model.max_seq_length), "pairs": encoded}
+                "max_length": int(model.max_seq_length), "pairs": encoded,
+                "scores": [float(score) for score in model.predict(pairs)]}
     except Exception as fault:  # whatever it is, this folder does not load
         return {"status": "failed",
                 "message": f"{type(fault).__name__}: {fault}"[:500]}
