@@ -131,6 +131,7 @@ typedef struct run_walk {
 static uint32_t walk_to(const cr_word_reader *r, run_walk *walk, uint32_t n) {
     for (;;) {
         uint32_t n_bytes;
+        assert(walk->pos < r->end);
         uint32_t c = cr_utf8_decode(walk->pos, r->end, &n_bytes);
         bool dropped = r->normalizer->clean_text &&
                        (cr_unicode_get(c)->flags & CR_UNICODE_DROP);
