@@ -134,6 +134,7 @@ typedef struct cr_ranker_info {
     uint32_t n_labels;
     cr_truncation truncation;
     cr_activation activation; /* resolved, never CR_ACTIVATION_MODEL */
+    cr_activation model_activation; /* what the model itself asks for */
     uint64_t weight_bytes;    /* of memory, packed */
     uint64_t workspace_bytes; /* of memory, all lanes */
 } cr_ranker_info;
@@ -143,6 +144,8 @@ CR_API void cr_ranker_get_info(const cr_ranker *ranker, cr_ranker_info *info);
 /* Names of the instruction sets that this machine can run and this build
  * holds, fastest first, ending with NULL. Static. */
 CR_API const char *const *cr_isa_names(void);
+/* Names of the backends that this build holds, ending with NULL. Static. */
+CR_API const char *const *cr_backend_names(void);
 
 /* ---- Scoring ------------------------------------------------------------ */
 

@@ -27,6 +27,14 @@ void cr_options_init(cr_options *options) {
     *options = (cr_options){.struct_bytes = sizeof *options};
 }
 
+const char *const *cr_backend_names(void) {
+    static const char *const NAMES[] = {"cpu", NULL};
+    _Static_assert(sizeof NAMES / sizeof *NAMES ==
+                       sizeof BACKENDS / sizeof *BACKENDS + 1,
+                   "a name for each backend");
+    return NAMES;
+}
+
 cr_status cr_backend_find(const char *name, const cr_backend_ops **ops,
                           cr_error *error) {
     if (!name || strcmp(name, "auto") == 0)
@@ -155,6 +163,7 @@ void cr_ranker_get_info(const cr_ranker *r, cr_ranker_info *info) {
         .n_labels = c->n_labels,
         .truncation = r->truncation,
         .activation = r->activation,
+        .model_activation = c->activation,
         .weight_bytes = d->weight_bytes,
         .workspace_bytes = d->workspace_bytes + cr_lanes_bytes(r->lanes)};
 }
