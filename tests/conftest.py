@@ -5,6 +5,7 @@ the shared data CROSSRANK_SHARED (default ../shared beside the project)."""
 import os
 import pathlib
 import subprocess
+import sys
 
 import pytest
 
@@ -48,3 +49,14 @@ def crossrank(build, slower):
             [build / "crossrank", *map(str, arguments)], input=stdin,
             capture_output=True, timeout=seconds * slower, **options)
     return run
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory):
+    """A model so small that a hundred thousand pairs take seconds: for tests
+    of streams and memory, which do not care what the scores are."""
+    folder = tmp_path_factory.mktemp("tiny-model")
+    subprocess.run([sys.executable, ROOT / "tools" / "make_tiny_model.py",
+                    folder, "--layers", "1", "--positions", "512"],
+                   check=True)
+    return folder

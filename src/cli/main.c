@@ -1,9 +1,90 @@
-/* The program: finds the subcommand and runs it. */
-#include "crossrank.h"
+/* The program: finds the command and runs it. */
+#include "cli/command.h"
+#include "cli/interrupt.h"
 
 #include <stdio.h>
+#include <string.h>
 
-int main(void) {
-    printf("crossrank %s\n", cr_version());
-    return 0;
+static const cr_command *const COMMANDS[] = {
+    &cr_command_rank,     &cr_command_score, &cr_command_eval,
+    &cr_command_tokenize, &cr_command_info,
+};
+
+enum { N_COMMANDS = sizeof COMMANDS / sizeof COMMANDS[0] };
+
+static const cr_command *find(const char *name) {
+    for (size_t i = 0; i < N_COMMANDS; i++)
+        if (strcmp(COMMANDS[i]->name, name) == 0)
+            return COMMANDS[i];
+    return NULL;
+}
+
+static int help(void) {
+    printf("crossrank %s: exact scores of (query, passage) pairs by a "
+           "cross-encoder.\n\n"
+           "usage: crossrank COMMAND [OPTIONS] ...\n\ncommands:\n",
+           cr_version());
+    for (size_t i = 0; i < N_COMMANDS; i++)
+        printf("  %-10s %s\n", COMMANDS[i]->name, COMMANDS[i]->summary);
+    printf("\n"
+           "crossrank COMMAND --help explains a command and its options.\n"
+           "\n"
+           "examples:\n"
+           "  printf 'Paris is in France\\nRome is in Italy\\n' |\n"
+           "      crossrank rank --query 'capital of Italy' -\n"
+           "  crossrank score pairs.tsv >scores.txt\n"
+           "  crossrank eval data/novel\n"
+           "\n"
+           "environment:\n"
+           "  CROSSRANK_MODEL  model folder where --model is not given\n"
+           "  CROSSRANK_ISA    instruction set where --isa is not given\n"
+           "\n"
+           "Data goes to standard output, messages to standard error. Exit "
+           "codes: 0 done;\n"
+           "1 finished, but some items failed; 2 wrong usage; 3 bad input or "
+           "model;\n"
+           "4 backend, device, dtype or instruction set not available; 130 "
+           "interrupted.\n");
+    return fflush(stdout) == 0 ? CR_EXIT_DONE : CR_EXIT_INPUT;
+}
+
+static int fail_unknown(const char *word) {
+    const char *names[N_COMMANDS];
+    for (size_t i = 0; i < N_COMMANDS; i++)
+        names[i] = COMMANDS[i]->name;
+    const char *near = cr_options_nearest(word, names, N_COMMANDS);
+    fprintf(stderr,
+            "crossrank: unknown command \"%.100s\"%s%s%s "
+            "(crossrank --help lists them)\n",
+            word, near ? ": did you mean " : "", near ? near : "",
+            near ? "?" : "");
+    return CR_EXIT_USAGE;
+}
+
+static bool is(const char *word, const char *a, const char *b) {
+    return strcmp(word, a) == 0 || strcmp(word, b) == 0;
+}
+
+int main(int argc, char **argv) {
+    cr_interrupt_install();
+    if (argc < 2) {
+        fprintf(stderr, "crossrank: a command is needed (crossrank --help "
+                        "lists them)\n");
+        return CR_EXIT_USAGE;
+    }
+    if (is(argv[1], "--version", "-V")) {
+        printf("crossrank %s\n", cr_version());
+        return fflush(stdout) == 0 ? CR_EXIT_DONE : CR_EXIT_INPUT;
+    }
+    if (is(argv[1], "--help", "-h") ||
+        (is(argv[1], "help", "help") && argc == 2))
+        return help();
+    bool explain = is(argv[1], "help", "help");
+    const cr_command *command = find(argv[explain ? 2 : 1]);
+    if (!command)
+        return fail_unknown(argv[explain ? 2 : 1]);
+    char flag[] = "--help";
+    char *help_argv[] = {argv[explain ? 2 : 1], flag, NULL};
+    return explain ? command->run(2, help_argv)
+                   : command->run(argc - 1, argv + 1);
 }

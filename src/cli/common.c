@@ -1,0 +1,76 @@
+/* Common: from options and environment to an open ranker. */
+#include "cli/common.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+const char *const CR_DTYPE_CHOICES[] = {"auto", "fp32", "bf16", "int8", NULL};
+const char *const CR_TRUNCATION_CHOICES[] = {"longest_first", "only_second",
+                                             NULL};
+const char *const CR_ACTIVATION_CHOICES[] = {"model", "none", "sigmoid", NULL};
+const char *const CR_PAIR_FORMAT_CHOICES[] = {"auto", "tsv", "jsonl", NULL};
+const char *const CR_PASSAGE_FORMAT_CHOICES[] = {"auto", "text", "jsonl", NULL};
+
+enum { MAX_PATH_BYTES = 4096 };
+
+static bool is_model(const char *folder) {
+    char path[MAX_PATH_BYTES];
+    int len = snprintf(path, sizeof path, "%s/config.json", folder);
+    return len > 0 && (size_t)len < sizeof path && access(path, R_OK) == 0;
+}
+
+/* The shipped model beside bin/, wherever that was moved to. */
+static bool beside_program(char path[MAX_PATH_BYTES]) {
+    static const char REST[] = "/../share/crossrank/models/crossrank-minilm-l6";
+    ssize_t len =
+        readlink("/proc/self/exe", path, MAX_PATH_BYTES - sizeof REST);
+    if (len <= 0)
+        return false;
+    path[len] = '\0';
+    char *slash = strrchr(path, '/');
+    if (!slash)
+        return false;
+    memcpy(slash, REST, sizeof REST);
+    return is_model(path);
+}
+
+static const char *find_model(const cr_common *common,
+                              char path[MAX_PATH_BYTES]) {
+    const char *named =
+        common->model ? common->model : getenv("CROSSRANK_MODEL");
+    if (named && *named)
+        return named;
+    if (is_model(CR_DEFAULT_MODEL_SOURCE))
+        return CR_DEFAULT_MODEL_SOURCE;
+    if (is_model(CR_DEFAULT_MODEL_INSTALLED))
+        return CR_DEFAULT_MODEL_INSTALLED;
+    return beside_program(path) ? path : NULL;
+}
+
+const char *cr_common_dtype(const cr_common *common) {
+    return CR_DTYPE_CHOICES[common->dtype];
+}
+
+cr_status cr_common_open(const cr_common *common, cr_ranker **ranker,
+                         cr_error *error) {
+    char path[MAX_PATH_BYTES];
+    cr_options options;
+    cr_options_init(&options);
+    options.model = find_model(common, path);
+    if (!options.model)
+        return cr_fail(error, CR_ERR_MODEL,
+                       "no model: the shipped one is not in %s: name a folder "
+                       "with --model DIR or $CROSSRANK_MODEL",
+                       CR_DEFAULT_MODEL_INSTALLED);
+    options.backend = common->backend;
+    options.device = common->device;
+    options.dtype = cr_common_dtype(common);
+    options.isa = common->isa; /* NULL: the engine asks $CROSSRANK_ISA */
+    options.threads = common->threads;
+    options.max_length = common->max_length;
+    options.truncation = (cr_truncation)common->truncation;
+    options.activation = (cr_activation)common->activation;
+    return cr_ranker_open(&options, ranker, error);
+}

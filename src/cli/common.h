@@ -1,0 +1,72 @@
+/* Common: the options that every command with a model takes, and its opening.
+ *
+ * The model is --model, else $CROSSRANK_MODEL, else the one that is shipped:
+ * in the source tree that this program was built from, else beside the place
+ * where it is installed. */
+#ifndef CR_CLI_COMMON_H
+#define CR_CLI_COMMON_H
+
+#include "cli/options.h"
+
+typedef struct cr_common {
+    const char *model;
+    const char *backend;
+    const char *device;
+    const char *isa;
+    uint32_t dtype; /* an index of CR_DTYPE_CHOICES */
+    uint32_t threads;
+    uint32_t max_length;
+    uint32_t truncation; /* cr_truncation */
+    uint32_t activation; /* cr_activation */
+    bool quiet;
+} cr_common;
+
+extern const char *const CR_DTYPE_CHOICES[];      /* "auto" ... */
+extern const char *const CR_TRUNCATION_CHOICES[]; /* as cr_truncation */
+extern const char *const CR_ACTIVATION_CHOICES[]; /* as cr_activation */
+/* Both as cr_record_format. */
+extern const char *const CR_PAIR_FORMAT_CHOICES[];
+extern const char *const CR_PASSAGE_FORMAT_CHOICES[];
+
+/* Rows of an option table for a cr_common *c. */
+#define CR_COMMON_OPTIONS(c)                                                   \
+    CR_TEXT_OPTION("model", "DIR", &(c)->model,                                \
+                   "model folder in Hugging Face layout (default: "            \
+                   "$CROSSRANK_MODEL, else the model that is shipped)"),       \
+        CR_TEXT_OPTION("backend", "NAME", &(c)->backend,                       \
+                       "what computes (default: cpu)"),                        \
+        CR_TEXT_OPTION("device", "NAME", &(c)->device,                         \
+                       "device of the backend (default: cpu)"),                \
+        CR_CHOICE_OPTION("dtype", "T", &(c)->dtype, CR_DTYPE_CHOICES,          \
+                         "number format of the weights (default: auto), "      \
+                         "one of"),                                            \
+        CR_TEXT_OPTION("isa", "NAME", &(c)->isa,                               \
+                       "instruction set (default: $CROSSRANK_ISA, else the "   \
+                       "fastest there is; crossrank info lists them)"),        \
+        CR_NUMBER_OPTION("threads", "N", &(c)->threads, 0, 1024,               \
+                         "lanes that score (default 0: as many as CPU quota "  \
+                         "and affinity give)"),                                \
+        CR_NUMBER_OPTION("max-length", "N", &(c)->max_length, 0, 65536,        \
+                         "tokens of a pair, the rest is cut (default 0: the "  \
+                         "model's own limit)"),                                \
+        CR_CHOICE_OPTION("truncation", "HOW", &(c)->truncation,                \
+                         CR_TRUNCATION_CHOICES,                                \
+                         "what is cut from longer pairs (default: "            \
+                         "longest_first), one of"),                            \
+        CR_FLAG("quiet", &(c)->quiet,                                          \
+                "print errors only: no progress, no notes")
+
+#define CR_ACTIVATION_OPTION(c)                                                \
+    CR_CHOICE_OPTION("activation", "A", &(c)->activation,                      \
+                     CR_ACTIVATION_CHOICES,                                    \
+                     "what makes a logit a score (default: model, as its "     \
+                     "configuration asks), one of")
+
+/* Opens the model; a failure's message names the way out. */
+cr_status cr_common_open(const cr_common *common, cr_ranker **ranker,
+                         cr_error *error);
+
+/* The dtype that was asked for. */
+const char *cr_common_dtype(const cr_common *common);
+
+#endif

@@ -1,0 +1,24 @@
+"""What the end-to-end tests share: files of pairs and readings of output."""
+
+import json
+
+
+def scores_of(done):
+    """The scores of `crossrank score`, None for null."""
+    return [None if line == b"null" else float(line)
+            for line in done.stdout.splitlines()]
+
+
+def write_tsv(path, pairs):
+    path.write_bytes(b"".join(
+        f"{query}\t{passage}\n".encode() for query, passage in pairs))
+    return path
+
+
+def write_jsonl(path, rows):
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def message_of(done):
+    return done.stderr.decode()
