@@ -80,5 +80,11 @@ figure() {
     tr -d ' \n' <"$work/eval.json" |
         sed -n 's/.*"'"$1"'":{[^}]*"ndcg@10":\([0-9.eE+-]*\).*/\1/p'
 }
-printf 'NDCG@10 first_stage=%.4f crossrank=%.4f\n' \
-    "$(figure first_stage)" "$(figure reranked)"
+first_stage=$(figure first_stage)
+reranked=$(figure reranked)
+if [ -z "$first_stage" ] || [ -z "$reranked" ]; then
+    echo "demo: no ndcg@10 in what eval printed:" >&2
+    cat "$work/eval.json" >&2
+    exit 1
+fi
+printf 'NDCG@10 first_stage=%.4f crossrank=%.4f\n' "$first_stage" "$reranked"
