@@ -42,11 +42,14 @@ static const char *find_model(const cr_common *common,
         common->model ? common->model : getenv("CROSSRANK_MODEL");
     if (named && *named)
         return named;
+    /* What was installed together stays together, also where the source is
+     * still there; in the build tree nothing is beside the program. */
+    if (beside_program(path))
+        return path;
     if (is_model(CR_DEFAULT_MODEL_SOURCE))
         return CR_DEFAULT_MODEL_SOURCE;
-    if (is_model(CR_DEFAULT_MODEL_INSTALLED))
-        return CR_DEFAULT_MODEL_INSTALLED;
-    return beside_program(path) ? path : NULL;
+    return is_model(CR_DEFAULT_MODEL_INSTALLED) ? CR_DEFAULT_MODEL_INSTALLED
+                                                : NULL;
 }
 
 const char *cr_common_dtype(const cr_common *common) {

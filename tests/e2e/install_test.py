@@ -33,6 +33,12 @@ int main(int argc, char **argv) {
 """
 
 
+def build_option(build, name):
+    options = json.loads(
+        (build / "meson-info/intro-buildoptions.json").read_text())
+    return next(o["value"] for o in options if o["name"] == name)
+
+
 @pytest.fixture(scope="module")
 def installed(build, tmp_path_factory):
     """The prefix of an installation in a folder of its own."""
@@ -41,10 +47,7 @@ def installed(build, tmp_path_factory):
     destination = tmp_path_factory.mktemp("install")
     subprocess.run(["meson", "install", "-C", build, "--no-rebuild", "--quiet",
                     "--destdir", destination], check=True, capture_output=True)
-    options = json.loads(
-        (build / "meson-info/intro-buildoptions.json").read_text())
-    prefix = next(o["value"] for o in options if o["name"] == "prefix")
-    return destination / prefix.lstrip("/")
+    return destination / build_option(build, "prefix").lstrip("/")
 
 
 def score(program, *arguments):
@@ -80,9 +83,12 @@ def test_library_builds_and_scores(installed, build, tmp_path):
     compiler = os.environ.get("CC", "cc").split()
     if not shutil.which(compiler[0]) or not shutil.which("pkg-config"):
         pytest.skip(f"{compiler[0]} or pkg-config is not installed")
+    if build_option(build, "b_sanitize") != "none":
+        pytest.skip("a sanitized library wants a sanitized program")
     package = next(installed.rglob("crossrank.pc"))
     flags = subprocess.run(
-        ["pkg-config", "--define-prefix", "--cflags", "--libs", "crossrank"],
+        ["pkg-config", f"--define-variable=prefix={installed}", "--cflags",
+         "--libs", "crossrank"],
         env=dict(os.environ, PKG_CONFIG_PATH=str(package.parent)),
         capture_output=True, text=True, check=True).stdout
     library = next(installed.rglob("libcrossrank.so")).parent
