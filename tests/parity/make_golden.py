@@ -49,7 +49,8 @@ def main():
               f"{transformers.__version__}, torch {torch.__version__}, "
               f"max_length {a.max_length})", file=out)
         for qid, docid in run:
-            row = tokenizer(queries[qid]["text"], passage_of(corpus[docid]),
+            # As a batch of one: alone, an empty passage would not count.
+            row = tokenizer([(queries[qid]["text"], passage_of(corpus[docid]))],
                             truncation="longest_first",
                             max_length=a.max_length, return_tensors="pt")
             logits = [net(**row).logits.item() for net in nets]
