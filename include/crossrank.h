@@ -1,7 +1,7 @@
 /* crossrank: exact scores of (query, passage) pairs from BERT cross-encoders.
  *
- * This header is the library's whole public face. A program opens a model
- * folder once, then scores from as many threads as it likes:
+ * This header is the library's whole public face, for C11 and C++11. A program
+ * opens a model folder once, then scores from as many threads as it likes:
  *
  *     cr_options options;
  *     cr_options_init(&options);
@@ -15,18 +15,25 @@
  *
  * Threads: every call on an open ranker may be made from many threads at once;
  * only cr_ranker_close must not run while another call on that ranker does.
- * There is no global state.
+ * There is no global state, no signal handler, no locale, no output. A ranker
+ * has threads of its own, so it does not survive fork: open it in the child.
  * Ownership: what the caller passes in stays the caller's and is not kept
  * after the call; what a call hands out belongs to the ranker and lives as
  * long as it, unless said otherwise.
  * Errors: every fallible call returns a status and, if `error` is not NULL,
- * writes a message that names the value, the limit and the fix. */
+ * writes a message that names the value, the limit and the fix; *error is
+ * untouched where the status is CR_OK. No other pointer may be NULL unless
+ * said so, except arrays of no elements.
+ * Versions: a function or field that was released stays. Structures grow at
+ * their end only, and each call that takes one that may grow is told its size,
+ * so that a program runs with later libraries than it was built for. */
 #ifndef CROSSRANK_H
 #define CROSSRANK_H
 
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #ifdef __cplusplus
 extern "C" {
@@ -66,15 +73,16 @@ typedef struct cr_error {
     char message[CR_ERROR_MESSAGE_BYTES];
 } cr_error;
 
-/* A short name such as "CR_ERR_MODEL"; never NULL. */
+/* A short name such as "CR_ERR_MODEL"; static, never NULL. */
 CR_API const char *cr_status_name(cr_status status);
-/* One sentence on the status; never NULL. */
+/* A few words on the status; static, never NULL. */
 CR_API const char *cr_status_text(cr_status status);
-/* The library's version, "MAJOR.MINOR.PATCH". */
+/* The version of the library that is running, "MAJOR.MINOR.PATCH"; static. */
 CR_API const char *cr_version(void);
 
 /* ---- Opening a model ---------------------------------------------------- */
 
+/* An open model with its lanes: threads that wait for pairs. Opaque. */
 typedef struct cr_ranker cr_ranker;
 
 /* What is cut from a pair of more than max_length tokens. */
@@ -91,41 +99,49 @@ typedef enum cr_activation {
     CR_ACTIVATION_TANH       /* only ever a model's own choice */
 } cr_activation;
 
-/* Set by cr_options_init; change what you need. NULL and 0 mean "default". */
+/* Set by cr_options_init; change what you need. NULL and 0 mean "default".
+ * Texts are NUL-terminated and read by cr_ranker_open only. */
 typedef struct cr_options {
-    size_t struct_bytes;      /* sizeof(cr_options), for later versions */
+    size_t struct_bytes;      /* sizeof(cr_options) of the caller */
     const char *model;        /* model folder; required */
-    const char *backend;      /* "cpu" */
-    const char *device;       /* "cpu" */
+    const char *backend;      /* a name listed by cr_backend_names, or "auto" */
+    const char *device;       /* of the backend: "cpu" */
     const char *dtype;        /* "auto", "fp32", "bf16", "int8" */
     const char *isa;          /* "auto" or a name listed by cr_isa_names */
-    uint32_t threads;         /* 0: CPU quota and affinity decide */
+    uint32_t threads;         /* 0: CPU quota and affinity; at most 1024 */
     uint32_t max_length;      /* tokens a pair, 0: the model's own limit */
     cr_truncation truncation; /* of pairs longer than max_length */
     cr_activation activation; /* of the scores that cr_score returns */
 } cr_options;
 
-CR_API void cr_options_init(cr_options *options);
+/* All defaults. (From another language: zero bytes, then struct_bytes.) */
+static inline void cr_options_init(cr_options *options) {
+    memset(options, 0, sizeof *options);
+    options->struct_bytes = sizeof *options;
+}
 
 /* Loads a model folder in Hugging Face layout and starts `threads` lanes.
- * On success *ranker must be closed by cr_ranker_close; on failure it is
- * NULL. CR_ERR_MODEL, CR_ERR_UNSUPPORTED, CR_ERR_UNAVAILABLE, CR_ERR_ARGUMENT,
- * CR_ERR_IO and CR_ERR_MEMORY are possible. */
+ * On success *ranker must be closed by cr_ranker_close; on failure it is NULL
+ * and nothing is left behind. Any number of rankers may be open.
+ * CR_ERR_ARGUMENT: an option is out of its limits; CR_ERR_MODEL,
+ * CR_ERR_UNSUPPORTED: about the folder; CR_ERR_UNAVAILABLE: about backend,
+ * device, dtype or isa, which are never replaced by another one silently;
+ * CR_ERR_IO, CR_ERR_MEMORY. */
 CR_API cr_status cr_ranker_open(const cr_options *options, cr_ranker **ranker,
                                 cr_error *error);
 /* Waits for the lanes to stop and frees everything. NULL is allowed. */
 CR_API void cr_ranker_close(cr_ranker *ranker);
 
-/* What is open: strings live as long as the ranker. */
+/* What is open: texts live as long as the ranker. */
 typedef struct cr_ranker_info {
-    const char *model_path;
+    const char *model_path; /* as options.model */
     const char *model_name; /* last part of the path */
     const char *backend;
     const char *device;
-    const char *dtype; /* what really runs: "fp32", "bf16" or "int8" */
-    const char *isa;   /* what really runs: "avx2" ... */
-    uint32_t threads;  /* lanes */
-    uint32_t max_length;
+    const char *dtype;   /* what really runs: "fp32", "bf16" or "int8" */
+    const char *isa;     /* what really runs: "avx2" ... */
+    uint32_t threads;    /* lanes */
+    uint32_t max_length; /* tokens a pair, resolved */
     uint32_t n_layers;
     uint32_t n_heads;
     uint32_t hidden_size;
@@ -133,13 +149,20 @@ typedef struct cr_ranker_info {
     uint32_t vocab_size;
     uint32_t n_labels;
     cr_truncation truncation;
-    cr_activation activation; /* resolved, never CR_ACTIVATION_MODEL */
+    cr_activation activation;       /* resolved, never CR_ACTIVATION_MODEL */
     cr_activation model_activation; /* what the model itself asks for */
-    uint64_t weight_bytes;    /* of memory, packed */
-    uint64_t workspace_bytes; /* of memory, all lanes */
+    uint64_t weight_bytes;          /* of memory, packed */
+    uint64_t workspace_bytes;       /* of memory, all lanes */
 } cr_ranker_info;
 
-CR_API void cr_ranker_get_info(const cr_ranker *ranker, cr_ranker_info *info);
+/* Fills info_bytes bytes of *info: what the caller's header knows of it. */
+CR_API void cr_ranker_read_info(const cr_ranker *ranker, cr_ranker_info *info,
+                                size_t info_bytes);
+
+static inline void cr_ranker_get_info(const cr_ranker *ranker,
+                                      cr_ranker_info *info) {
+    cr_ranker_read_info(ranker, info, sizeof *info);
+}
 
 /* Names of the instruction sets that this machine can run and this build
  * holds, fastest first, ending with NULL. Static. */
@@ -162,20 +185,29 @@ typedef struct cr_pair {
     cr_text passage;
 } cr_pair;
 
-/* Scores pairs[n] into scores[n], in order. A score depends on its pair and
- * the model only: never on the other pairs, their order, the number of lanes
- * or other callers. Blocks until done; allocates nothing. n may be 0. */
+/* Scores pairs[n] into scores[n], in order; n may be 0. A score depends on its
+ * pair and the model only: never on the other pairs, their order, the number
+ * of lanes or other callers. Blocks until done; allocates nothing. On failure
+ * scores[] is undefined. CR_ERR_ARGUMENT: the ranker was opened before a fork;
+ * CR_ERR_MODEL: the weights give no finite number. */
 CR_API cr_status cr_score(cr_ranker *ranker, const cr_pair *pairs, size_t n,
                           float *scores, cr_error *error);
 
+/* Makes the logits values[n] scores, in place, to the bit as cr_score does
+ * with that activation. CR_ERR_ARGUMENT for CR_ACTIVATION_MODEL, which only
+ * an open ranker knows (model_activation). */
+CR_API cr_status cr_apply_activation(cr_activation activation, float *values,
+                                     size_t n, cr_error *error);
+
 typedef struct cr_ranked {
-    size_t index; /* of the passage, as given */
+    size_t index; /* of the passage in passages[n] */
     float score;
 } cr_ranked;
 
 /* Scores passages[n] against one query and writes the best `top_n` (0: all)
- * to ranked[], best first, equal scores by lower index. ranked[] must have
- * room for n entries whatever top_n is; *n_ranked = min(n, top_n). */
+ * to ranked[], best first, equal logits by lower index. ranked[] must have
+ * room for n entries whatever top_n is; *n_ranked = min(n, top_n), 0 on
+ * failure. Statuses as cr_score. */
 CR_API cr_status cr_rank(cr_ranker *ranker, cr_text query,
                          const cr_text *passages, size_t n, size_t top_n,
                          cr_ranked *ranked, size_t *n_ranked, cr_error *error);
@@ -185,20 +217,23 @@ CR_API cr_status cr_rank(cr_ranker *ranker, cr_text query,
 /* One pair as the model sees it: [CLS] query [SEP] passage [SEP]. */
 typedef struct cr_encoding {
     size_t n_tokens;
-    const int32_t *ids;          /* [n_tokens] */
-    const uint8_t *type_ids;     /* [n_tokens], 0 query side, 1 passage side */
+    const int32_t *ids;           /* [n_tokens] */
+    const uint8_t *type_ids;      /* [n_tokens], 0 query side, 1 passage side */
     const uint32_t (*offsets)[2]; /* [n_tokens] begin and end in code points of
                                     the text that the token is from; 0,0 for
                                     tokens that are in no text */
-    size_t n_truncated;          /* tokens that were cut from the pair */
+    size_t n_truncated;           /* tokens that were cut from the pair */
 } cr_encoding;
 
 /* Encodes one pair as cr_score would. *encoding must be freed by
- * cr_encoding_free. Reads the whole pair to count what is cut. */
+ * cr_encoding_free, before or after the ranker is closed; it is NULL on
+ * failure. Reads the whole pair to count what is cut. CR_ERR_MEMORY. */
 CR_API cr_status cr_tokenize(const cr_ranker *ranker, const cr_pair *pair,
                              cr_encoding **encoding, cr_error *error);
+/* NULL is allowed. */
 CR_API void cr_encoding_free(cr_encoding *encoding);
-/* The vocabulary's text of a token id; empty for an id outside it. */
+/* The vocabulary's text of a token id, which lives as long as the ranker;
+ * empty for an id outside it. Not NUL-terminated. */
 CR_API cr_text cr_token_text(const cr_ranker *ranker, int32_t id);
 
 #ifdef __cplusplus

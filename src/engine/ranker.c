@@ -6,11 +6,13 @@
 #include "engine/activation.h"
 #include "engine/lanes.h"
 
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 /* Limits of options; each is named in the message that refuses. */
-enum { MAX_THREADS = 1024 };
+enum { MAX_THREADS = 1024, MAX_OPTIONS_BYTES = 4096 };
 
 struct cr_ranker {
     cr_model *model;
@@ -19,21 +21,19 @@ struct cr_ranker {
     uint32_t max_length;
     cr_truncation truncation;
     cr_activation activation;
+    pid_t process; /* that has the lanes' threads */
 };
 
 static const cr_backend_ops *const BACKENDS[] = {&cr_cpu_backend};
+static const char *const BACKEND_NAMES[] = {"cpu", NULL};
 
-void cr_options_init(cr_options *options) {
-    *options = (cr_options){.struct_bytes = sizeof *options};
-}
+/* The least cr_options that was ever published. */
+enum {
+    LEAST_OPTIONS_BYTES =
+        offsetof(cr_options, activation) + sizeof(cr_activation)
+};
 
-const char *const *cr_backend_names(void) {
-    static const char *const NAMES[] = {"cpu", NULL};
-    _Static_assert(sizeof NAMES / sizeof *NAMES ==
-                       sizeof BACKENDS / sizeof *BACKENDS + 1,
-                   "a name for each backend");
-    return NAMES;
-}
+const char *const *cr_backend_names(void) { return BACKEND_NAMES; }
 
 cr_status cr_backend_find(const char *name, const cr_backend_ops **ops,
                           cr_error *error) {
@@ -48,12 +48,29 @@ cr_status cr_backend_find(const char *name, const cr_backend_ops **ops,
                    "backend '%s' is not available; this build has cpu", name);
 }
 
-static cr_status check_options(const cr_options *o, cr_error *error) {
-    if (o->struct_bytes < sizeof *o)
+/* Callers may be built with an older header, whose options are a beginning of
+ * ours, or a newer one, whose further options must then be left at 0. */
+static cr_status read_options(const cr_options *given, cr_options *o,
+                              cr_error *error) {
+    const size_t bytes = given->struct_bytes;
+    if (bytes < LEAST_OPTIONS_BYTES || bytes > MAX_OPTIONS_BYTES)
         return cr_fail(error, CR_ERR_ARGUMENT,
-                       "options.struct_bytes is %zu, need %zu: call "
+                       "options.struct_bytes is %zu, not %zu: call "
                        "cr_options_init first",
-                       o->struct_bytes, sizeof *o);
+                       bytes, sizeof *o);
+    for (size_t i = sizeof *o; i < bytes; i++)
+        if (((const char *)given)[i] != 0)
+            return cr_fail(error, CR_ERR_ARGUMENT,
+                           "options have a field at byte %zu that crossrank "
+                           "%s does not know: leave it 0 or use the library "
+                           "of your header",
+                           i, cr_version());
+    *o = (cr_options){.struct_bytes = sizeof *o};
+    memcpy(o, given, bytes < sizeof *o ? bytes : sizeof *o);
+    return CR_OK;
+}
+
+static cr_status check_options(const cr_options *o, cr_error *error) {
     if (!o->model || !*o->model)
         return cr_fail(error, CR_ERR_ARGUMENT,
                        "no model is named: set options.model to a folder");
@@ -90,17 +107,17 @@ static cr_status open_parts(cr_ranker *r, const cr_options *o,
         return status;
     const cr_model_config *c = cr_model_get_config(r->model);
     r->truncation = o->truncation;
-    r->activation = o->activation == CR_ACTIVATION_MODEL ? c->activation
-                                                         : o->activation;
+    r->activation =
+        o->activation == CR_ACTIVATION_MODEL ? c->activation : o->activation;
     status = choose_length(o, c, &r->max_length, error);
     if (status != CR_OK)
         return status;
-    cr_backend_options backend = {
-        .device = o->device,
-        .dtype = o->dtype,
-        .isa = o->isa,
-        .lanes = o->threads ? o->threads : cr_cpus_count().cpus,
-        .max_length = r->max_length};
+    cr_backend_options backend = {.device = o->device,
+                                  .dtype = o->dtype,
+                                  .isa = o->isa,
+                                  .lanes = o->threads ? o->threads
+                                                      : cr_cpus_count().cpus,
+                                  .max_length = r->max_length};
     status = ops->open(r->model, &backend, &r->backend, error);
     cr_lanes_options lanes = {.backend = r->backend,
                               .tokenizer = cr_model_get_tokenizer(r->model),
@@ -111,16 +128,20 @@ static cr_status open_parts(cr_ranker *r, const cr_options *o,
     return status;
 }
 
-cr_status cr_ranker_open(const cr_options *options, cr_ranker **ranker,
+cr_status cr_ranker_open(const cr_options *given, cr_ranker **ranker,
                          cr_error *error) {
+    cr_options options;
     *ranker = NULL;
-    cr_status status = check_options(options, error);
+    cr_status status = read_options(given, &options, error);
+    if (status == CR_OK)
+        status = check_options(&options, error);
     if (status != CR_OK)
         return status;
     cr_ranker *r = cr_calloc(1, sizeof *r);
     if (!r)
         return cr_fail_memory(error, sizeof *r, "a ranker");
-    status = open_parts(r, options, error);
+    r->process = getpid();
+    status = open_parts(r, &options, error);
     if (status != CR_OK)
         cr_ranker_close(r);
     else
@@ -143,10 +164,11 @@ static const char *name_of(const char *path) {
     return slash && slash[1] ? slash + 1 : path;
 }
 
-void cr_ranker_get_info(const cr_ranker *r, cr_ranker_info *info) {
+void cr_ranker_read_info(const cr_ranker *r, cr_ranker_info *info,
+                         size_t info_bytes) {
     const cr_model_config *c = cr_model_get_config(r->model);
     const cr_backend_description *d = &r->backend->description;
-    *info = (cr_ranker_info){
+    const cr_ranker_info known = {
         .model_path = cr_model_path(r->model),
         .model_name = name_of(cr_model_path(r->model)),
         .backend = d->name,
@@ -166,20 +188,44 @@ void cr_ranker_get_info(const cr_ranker *r, cr_ranker_info *info) {
         .model_activation = c->activation,
         .weight_bytes = d->weight_bytes,
         .workspace_bytes = d->workspace_bytes + cr_lanes_bytes(r->lanes)};
+    memset(info, 0, info_bytes);
+    memcpy(info, &known, info_bytes < sizeof known ? info_bytes : sizeof known);
 }
 
 /* ---- Scoring ------------------------------------------------------------ */
 
+/* Without this a call in a forked child would wait for ever: the lanes'
+ * threads are the parent's alone. */
+static cr_status run(cr_ranker *r, const cr_work *work, cr_error *error) {
+    pid_t process = getpid();
+    if (process != r->process)
+        return cr_fail(error, CR_ERR_ARGUMENT,
+                       "this ranker was opened by process %ld and cannot be "
+                       "used in its fork %ld: open one after the fork",
+                       (long)r->process, (long)process);
+    return cr_lanes_run(r->lanes, work, error);
+}
+
 cr_status cr_score(cr_ranker *r, const cr_pair *pairs, size_t n, float *scores,
                    cr_error *error) {
-    cr_work work = {.pairs = pairs,
-                    .n = n,
-                    .logits = scores,
-                    .logit_step = sizeof *scores};
-    cr_status status = cr_lanes_run(r->lanes, &work, error);
+    cr_work work = {
+        .pairs = pairs, .n = n, .logits = scores, .logit_step = sizeof *scores};
+    cr_status status = run(r, &work, error);
     for (size_t i = 0; status == CR_OK && i < n; i++)
         scores[i] = cr_activate(r->activation, scores[i]);
     return status;
+}
+
+cr_status cr_apply_activation(cr_activation activation, float *values, size_t n,
+                              cr_error *error) {
+    if (activation == CR_ACTIVATION_MODEL || activation > CR_ACTIVATION_TANH)
+        return cr_fail(error, CR_ERR_ARGUMENT,
+                       "activation %d cannot be applied: name one, such as "
+                       "model_activation of cr_ranker_get_info",
+                       (int)activation);
+    for (size_t i = 0; i < n; i++)
+        values[i] = cr_activate(activation, values[i]);
+    return CR_OK;
 }
 
 static int by_score_then_index(const void *a, const void *b) {
@@ -200,7 +246,7 @@ cr_status cr_rank(cr_ranker *r, cr_text query, const cr_text *passages,
                     .n = n,
                     .logits = &ranked[0].score,
                     .logit_step = sizeof *ranked};
-    cr_status status = cr_lanes_run(r->lanes, &work, error);
+    cr_status status = run(r, &work, error);
     if (status != CR_OK)
         return status;
     for (size_t i = 0; i < n; i++)

@@ -8,9 +8,12 @@
 #include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -118,7 +121,7 @@ static void score_is_alike_in_any_company(void **state) {
 static void precisions_keep_the_promise_too(void **state) {
     (void)state;
     static const char *const dtypes[] = {"bf16", "int8"};
-    static char store[N][4096];
+    static char store[N][TEXT_BYTES];
     cr_pair pairs[N];
     float exact[N], want[N], got[N];
     make_pairs(pairs, store);
@@ -347,6 +350,112 @@ static void wrong_options_name_themselves(void **state) {
     assert_refused(o, CR_ERR_ARGUMENT, "struct_bytes");
 }
 
+/* ---- Other versions ----------------------------------------------------- */
+
+/* What callers with the headers of later versions would pass. */
+static void options_of_later_versions(void **state) {
+    (void)state;
+    struct {
+        cr_options options;
+        uint64_t later[2];
+    } o = {.later = {0, 0}};
+    cr_options_init(&o.options);
+    o.options.model = MODEL;
+    o.options.threads = 1;
+    o.options.struct_bytes = sizeof o;
+    cr_ranker *r;
+    cr_error error;
+    if (cr_ranker_open(&o.options, &r, &error) != CR_OK)
+        fail_msg("%s", error.message);
+    cr_ranker_close(r);
+    o.later[1] = 1;
+    assert_refused(o.options, CR_ERR_ARGUMENT, "does not know");
+}
+
+static void info_fills_what_the_caller_knows(void **state) {
+    (void)state;
+    struct {
+        cr_ranker_info info;
+        unsigned char later[8];
+    } wide;
+    cr_ranker_info whole, some;
+    cr_ranker *r = open_with(1, NULL);
+    cr_ranker_get_info(r, &whole);
+    assert_int_equal(whole.n_layers, 6);
+    assert_int_equal(whole.model_activation, CR_ACTIVATION_NONE);
+    memset(&wide, 0xff, sizeof wide);
+    cr_ranker_read_info(r, &wide.info, sizeof wide);
+    assert_memory_equal(&wide.info, &whole, sizeof whole);
+    assert_memory_equal(wide.later, (unsigned char[8]){0}, 8);
+    memset(&some, 0xff, sizeof some);
+    cr_ranker_read_info(r, &some, offsetof(cr_ranker_info, n_layers));
+    assert_int_equal(some.threads, 1);
+    assert_int_equal(some.n_layers, UINT32_MAX);
+    cr_ranker_close(r);
+}
+
+/* ---- After a fork ------------------------------------------------------- */
+
+/* 0 where the child's call was refused with the reason. */
+static int score_in_child(cr_ranker *r) {
+    const cr_pair pair = {text("query"), text("passage")};
+    float got;
+    cr_error error;
+    if (cr_score(r, &pair, 1, &got, &error) != CR_ERR_ARGUMENT)
+        return 1;
+    return strstr(error.message, "after the fork") ? 0 : 2;
+}
+
+static void a_fork_is_refused_instead_of_waiting(void **state) {
+    (void)state;
+    cr_ranker *r = open_with(2, NULL);
+    pid_t child = fork();
+    if (child == 0) {
+        alarm(20);
+        _exit(score_in_child(r));
+    }
+    int status = -1;
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_int_equal(status, 0);
+    cr_ranker_close(r);
+}
+
+/* ---- Activations -------------------------------------------------------- */
+
+static void activations_are_those_of_scoring(void **state) {
+    (void)state;
+    static char store[N][TEXT_BYTES];
+    cr_pair pairs[N];
+    float logits[N], want[N];
+    make_pairs(pairs, store);
+    cr_options o;
+    cr_options_init(&o);
+    o.model = MODEL;
+    o.activation = CR_ACTIVATION_SIGMOID;
+    cr_ranker *r;
+    assert_int_equal(cr_ranker_open(&o, &r, NULL), CR_OK);
+    score(r, pairs, N, want);
+    cr_ranker_close(r);
+    r = open_with(0, NULL); /* of the model: none */
+    score(r, pairs, N, logits);
+    cr_ranker_close(r);
+    assert_int_equal(
+        cr_apply_activation(CR_ACTIVATION_SIGMOID, logits, N, NULL), CR_OK);
+    assert_bits(want, logits, N);
+    assert_int_equal(cr_apply_activation(CR_ACTIVATION_NONE, logits, N, NULL),
+                     CR_OK);
+    assert_bits(want, logits, N);
+    cr_error error;
+    assert_int_equal(
+        cr_apply_activation(CR_ACTIVATION_MODEL, logits, N, &error),
+        CR_ERR_ARGUMENT);
+    assert_non_null(strstr(error.message, "activation 0"));
+    assert_int_equal(
+        cr_apply_activation((cr_activation)7, logits, N, &error),
+        CR_ERR_ARGUMENT);
+    assert_bits(want, logits, N);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(score_is_alike_in_any_company),
@@ -358,6 +467,10 @@ int main(void) {
         cmocka_unit_test(a_long_query_is_cut_as_the_longer_side),
         cmocka_unit_test(ranking_is_sorted_and_stable),
         cmocka_unit_test(wrong_options_name_themselves),
+        cmocka_unit_test(options_of_later_versions),
+        cmocka_unit_test(info_fills_what_the_caller_knows),
+        cmocka_unit_test(a_fork_is_refused_instead_of_waiting),
+        cmocka_unit_test(activations_are_those_of_scoring),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
