@@ -69,7 +69,11 @@ cr_status cr_model_read_tensor(const cr_model *model, const char *name,
 /* Whether the file has that tensor, with or without the "bert." prefix. */
 bool cr_model_has_tensor(const cr_model *model, const char *name);
 
-/* Lower-case hexadecimal SHA-256 of model.safetensors, read anew. */
+/* model.safetensors as it was opened; see model/safetensors.h. */
+const struct cr_safetensors *cr_model_get_weights(const cr_model *model);
+
+/* Lower-case hexadecimal SHA-256 of model.safetensors, read anew. Stands in
+ * fingerprint.c, which is part of the program and not of the library. */
 enum { CR_SHA256_HEX_BYTES = 65 };
 cr_status cr_model_sha256(const cr_model *model, char hex[CR_SHA256_HEX_BYTES],
                           cr_error *error);
