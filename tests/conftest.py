@@ -60,3 +60,12 @@ def tiny_model(tmp_path_factory):
                     folder, "--layers", "1", "--positions", "512"],
                    check=True)
     return folder
+
+
+@pytest.fixture(scope="session")
+def tiny(crossrank, tiny_model):
+    """crossrank() with the tiny model, where --model names no other."""
+    def run(*arguments, **options):
+        return crossrank(*arguments, **options, env={
+            **os.environ, "CROSSRANK_MODEL": str(tiny_model)})
+    return run

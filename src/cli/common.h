@@ -1,8 +1,8 @@
 /* Common: the options that every command with a model takes, and its opening.
  *
  * The model is --model, else $CROSSRANK_MODEL, else the one that is shipped:
- * in the source tree that this program was built from, else beside the place
- * where it is installed. */
+ * beside the installed program, in the source tree that it was built from, or
+ * where it was to be installed. */
 #ifndef CR_CLI_COMMON_H
 #define CR_CLI_COMMON_H
 

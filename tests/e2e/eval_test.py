@@ -58,12 +58,12 @@ def test_saved_run(report):
         assert ranking == sorted(ranking, reverse=True)
 
 
-def test_reranking_a_saved_run(crossrank, novel, tiny_model, tmp_path):
+def test_reranking_a_saved_run(tiny, novel, tmp_path):
     """What was saved is a first stage like any other."""
     saved = tmp_path / "run.trec"
-    first = crossrank("eval", "--model", tiny_model, novel, "--save", saved)
+    first = tiny("eval", novel, "--save", saved)
     told = json.loads(first.stdout)
-    done = crossrank("eval", "--model", tiny_model, novel, "--run", saved,
+    done = tiny("eval", novel, "--run", saved,
                      "--json")
     again = json.loads(done.stdout)
     assert again["first_stage"] == told["reranked"] == again["reranked"]
@@ -71,8 +71,8 @@ def test_reranking_a_saved_run(crossrank, novel, tiny_model, tmp_path):
         assert again["ci95"][metric]["difference"] == [0, 0]
 
 
-def test_table(crossrank, novel, tiny_model):
-    done = crossrank("eval", "--model", tiny_model, novel, "--table",
+def test_table(tiny, novel):
+    done = tiny("eval", novel, "--table",
                      "--depth", "5")
     text = done.stdout.decode()
     assert "21 queries, 105 pairs" in text
@@ -91,30 +91,30 @@ def small(novel, tmp_path):
     return tmp_path
 
 
-def test_small(crossrank, tiny_model, small):
-    told = json.loads(crossrank("eval", "--model", tiny_model, small).stdout)
+def test_small(tiny, small):
+    told = json.loads(tiny("eval", small).stdout)
     assert told["queries"] == 2
     assert told["first_stage"]["mrr@10"] == 0.75
 
 
-def test_left_out_queries_are_said(crossrank, tiny_model, small):
+def test_left_out_queries_are_said(tiny, small):
     with (small / "run.bm25.tsv").open("a") as f:
         f.write("2\t2-0\t1\t1\n")
     with (small / "qrels.test.tsv").open("a") as f:
         f.write("3\t3-0\t1\n")
-    done = crossrank("eval", "--model", tiny_model, small)
+    done = tiny("eval", small)
     assert json.loads(done.stdout)["queries"] == 2
     assert "1 queries of the run are not judged" in message_of(done)
     assert "1 judged queries are not in the run" in message_of(done)
-    done = crossrank("eval", "--model", tiny_model, "--quiet", small)
+    done = tiny("eval", "--quiet", small)
     assert done.stderr == b""
 
 
-def test_official_layout(crossrank, tiny_model, small):
+def test_official_layout(tiny, small):
     (small / "qrels").mkdir()
     (small / "qrels.test.tsv").rename(small / "qrels" / "test.tsv")
     (small / "run.bm25.tsv").rename(small / "run.given.tsv")
-    done = crossrank("eval", "--model", tiny_model, small)
+    done = tiny("eval", small)
     assert json.loads(done.stdout)["queries"] == 2
 
 
@@ -131,21 +131,21 @@ def test_official_layout(crossrank, tiny_model, small):
     ("corpus.jsonl", None, "corpus.jsonl"),
     ("queries.jsonl", '{"_id":"0","text":"q"}\n', 'no _id "1"'),
 ])
-def test_wrong_folders(crossrank, tiny_model, small, name, content, expected):
+def test_wrong_folders(tiny, small, name, content, expected):
     if content is None:
         (small / name).unlink()
     else:
         (small / name).write_text(content)
-    done = crossrank("eval", "--model", tiny_model, small)
+    done = tiny("eval", small)
     assert (done.returncode, done.stdout) == (3, b"")
     assert expected in message_of(done)
 
 
-def test_saving_fails_loudly(crossrank, tiny_model, small):
-    done = crossrank("eval", "--model", tiny_model, small, "--save",
+def test_saving_fails_loudly(tiny, small):
+    done = tiny("eval", small, "--save",
                      "/nowhere/at/all")
     assert (done.returncode, done.stdout) == (3, b"")
     assert "/nowhere/at/all: cannot write" in message_of(done)
-    done = crossrank("eval", "--model", tiny_model, small, "--save",
+    done = tiny("eval", small, "--save",
                      "/dev/full")
     assert done.returncode == 3

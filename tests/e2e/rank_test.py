@@ -44,32 +44,32 @@ def test_order_is_that_of_the_scores(crossrank, path, tmp_path):
     assert b"pairs_per_second=" in done.stderr
 
 
-def test_top(crossrank, path):
-    every = rows_of(crossrank("rank", "--query", QUERY, path))
+def test_top(tiny, path):
+    every = rows_of(tiny("rank", "--query", QUERY, path))
     for n in (1, 2, 5, 99):
-        done = crossrank("rank", "--query", QUERY, "--top", n, path)
+        done = tiny("rank", "--query", QUERY, "--top", n, path)
         assert rows_of(done) == every[:n]
 
 
-def test_top_of_many(crossrank, tiny_model, tmp_path):
+def test_top_of_many(tiny, tmp_path):
     many = tmp_path / "many"
     many.write_text("".join(f"p {i}\n" for i in range(20000)))
-    every = rows_of(crossrank("rank", "--model", tiny_model, "--query", "q",
+    every = rows_of(tiny("rank", "--query", "q",
                               many))
     assert len(every) == 20000
     assert sorted(int(row[1]) for row in every) == list(range(20000))
     for row, after in zip(every, every[1:]):
         key = lambda r: (-float(r[2]), int(r[1]))
         assert key(row) < key(after)
-    best = rows_of(crossrank("rank", "--model", tiny_model, "--query", "q",
+    best = rows_of(tiny("rank", "--query", "q",
                              "--top", 700, many))
     assert best == every[:700]
 
 
-def test_sigmoid_keeps_the_order_of_logits(crossrank, path):
-    raw = rows_of(crossrank("rank", "--query", QUERY, "--activation", "none",
+def test_sigmoid_keeps_the_order_of_logits(tiny, path):
+    raw = rows_of(tiny("rank", "--query", QUERY, "--activation", "none",
                             path))
-    sigmoid = rows_of(crossrank("rank", "--query", QUERY, "--activation",
+    sigmoid = rows_of(tiny("rank", "--query", QUERY, "--activation",
                                 "sigmoid", path))
     assert [r[1] for r in raw] == [r[1] for r in sigmoid]
     assert all(0 <= float(r[2]) <= 1 for r in sigmoid)
@@ -92,48 +92,48 @@ def test_json(crossrank, path):
     assert result["tokens"] == 512 and result["truncated"] > 400
 
 
-def test_json_lines_and_columns(crossrank, tmp_path):
+def test_json_lines_and_columns(tiny, tmp_path):
     texts = ["a\ttab", "two\nlines", "quote \" and \\ backslash", "\u4e2d"]
     lines = "".join(json.dumps({"_id": i, "text": t}) + "\n"
                     for i, t in enumerate(texts)).encode()
-    told = json.loads(crossrank("rank", "--query", "q", "--json", "-",
+    told = json.loads(tiny("rank", "--query", "q", "--json", "-",
                                 stdin=lines).stdout)
     assert {r["index"]: r["text"] for r in told["results"]} == \
         dict(enumerate(texts))
-    rows = rows_of(crossrank("rank", "--query", "q", "-", stdin=lines))
+    rows = rows_of(tiny("rank", "--query", "q", "-", stdin=lines))
     assert all(len(row) == 4 for row in rows)
     assert {int(r[1]): r[3] for r in rows} == dict(enumerate(
         ["a tab", "two lines", texts[2], texts[3]]))
     # --format text takes the lines as they are.
-    rows = rows_of(crossrank("rank", "--query", "q", "--format", "text", "-",
+    rows = rows_of(tiny("rank", "--query", "q", "--format", "text", "-",
                              stdin=lines))
     assert sorted(r[3] for r in rows) == sorted(lines.decode().splitlines())
 
 
-def test_bad_lines(crossrank, tmp_path):
+def test_bad_lines(tiny, tmp_path):
     path = tmp_path / "p.jsonl"
     path.write_text('{"text":"a"}\n{"text":1}\n{"text":"b"}\n')
-    done = crossrank("rank", "--query", "q", path)
+    done = tiny("rank", "--query", "q", path)
     assert (done.returncode, done.stdout) == (3, b"")
     assert message_of(done).startswith(f"{path}:2: ")
-    done = crossrank("rank", "--query", "q", "--skip-errors", path)
+    done = tiny("rank", "--query", "q", "--skip-errors", path)
     assert done.returncode == 1
     assert sorted(row[1] for row in rows_of(done)) == ["0", "2"]
 
 
-def test_nothing_to_rank(crossrank):
-    done = crossrank("rank", "--query", "q", "-")
+def test_nothing_to_rank(tiny):
+    done = tiny("rank", "--query", "q", "-")
     assert (done.returncode, done.stdout) == (0, b"")
-    done = crossrank("rank", "--query", "q", "--json", "-")
+    done = tiny("rank", "--query", "q", "--json", "-")
     assert json.loads(done.stdout)["results"] == []
 
 
-def test_empty_query_and_odd_bytes(crossrank):
-    done = crossrank("rank", "--query", "", "-",
+def test_empty_query_and_odd_bytes(tiny):
+    done = tiny("rank", "--query", "", "-",
                      stdin=b"\xff\n\0\n\x1b[31m\n\n")
     assert done.returncode == 0
     assert len(done.stdout.splitlines()) == 4
-    done = crossrank("rank", "--query", "\udcff", "--json", "-",
+    done = tiny("rank", "--query", "\udcff", "--json", "-",
                      stdin=b"\xff\n\0\n")
     told = json.loads(done.stdout.decode())  # valid UTF-8 whatever came in
     assert told["query"] == "\ufffd"
@@ -169,8 +169,8 @@ def test_table_on_a_terminal(build, path):
     assert any(line.endswith("\u2026") for line in lines)
 
 
-def test_table_can_be_forced(crossrank, path):
-    done = crossrank("rank", "--query", QUERY, "--table", path)
+def test_table_can_be_forced(tiny, path):
+    done = tiny("rank", "--query", QUERY, "--table", path)
     assert done.stdout.split()[:4] == [b"rank", b"score", b"index", b"text"]
 
 

@@ -32,12 +32,12 @@ def expected(crossrank, tmp_path_factory):
     return scores
 
 
-def test_last_line_of_standard_error_is_the_speed(crossrank):
-    done = crossrank("score", "-", stdin=b"q\tp\n")
+def test_last_line_of_standard_error_is_the_speed(tiny):
+    done = tiny("score", "-", stdin=b"q\tp\n")
     last = done.stderr.decode().splitlines()[-1]
     assert re.fullmatch(r"pairs_per_second=[0-9.e+]+", last)
     assert float(last.split("=")[1]) > 0
-    assert crossrank("score", "--quiet", "-", stdin=b"q\tp\n").stderr == b""
+    assert tiny("score", "--quiet", "-", stdin=b"q\tp\n").stderr == b""
 
 
 def test_nine_digits_carry_the_whole_float(crossrank, expected):
@@ -81,24 +81,24 @@ def test_missing_final_newline(crossrank, expected):
     assert scores_of(done) == [expected[5], expected[0]]
 
 
-def test_name_and_option_decide_the_format(crossrank, tmp_path):
+def test_name_and_option_decide_the_format(tiny, tmp_path):
     line = '{"query":"q","passage":"p"}\n'
     (tmp_path / "a.tsv").write_text(line)
     (tmp_path / "b.jsonl").write_text("q\tp\n")
     (tmp_path / "c.txt").write_text(line)
-    assert "1 column" in message_of(crossrank("score", tmp_path / "a.tsv"))
+    assert "1 column" in message_of(tiny("score", tmp_path / "a.tsv"))
     assert "not valid JSON" in \
-        message_of(crossrank("score", tmp_path / "b.jsonl"))
-    assert crossrank("score", tmp_path / "c.txt").returncode == 0
-    assert crossrank("score", "--format", "jsonl",
+        message_of(tiny("score", tmp_path / "b.jsonl"))
+    assert tiny("score", tmp_path / "c.txt").returncode == 0
+    assert tiny("score", "--format", "jsonl",
                      tmp_path / "a.tsv").returncode == 0
-    assert crossrank("score", "--format", "tsv",
+    assert tiny("score", "--format", "tsv",
                      tmp_path / "b.jsonl").returncode == 0
 
 
-def test_empty_input_is_no_error(crossrank, tmp_path):
+def test_empty_input_is_no_error(tiny, tmp_path):
     (tmp_path / "empty").touch()
-    done = crossrank("score", tmp_path / "empty")
+    done = tiny("score", tmp_path / "empty")
     assert (done.returncode, done.stdout) == (0, b"")
     assert b"pairs_per_second=0" in done.stderr
 
@@ -121,17 +121,17 @@ BAD_LINES = [
 
 
 @pytest.mark.parametrize("line, expected_message", BAD_LINES)
-def test_bad_lines(crossrank, tmp_path, line, expected_message):
+def test_bad_lines(tiny, tmp_path, line, expected_message):
     good = b'{"query":"q","text":"p"}\n' if line[:1] in (b"{", b"[", b"n") \
         and line else b"q\tp\n"
     path = tmp_path / "pairs"
     path.write_bytes(good + line + b"\n" + good + good)
-    done = crossrank("score", path)
+    done = tiny("score", path)
     assert done.returncode == 3
     assert len(done.stdout.splitlines()) == 1  # what was before it
     assert message_of(done).startswith(f"{path}:2: ")
     assert expected_message in message_of(done)
-    skipped = crossrank("score", "--skip-errors", path)
+    skipped = tiny("score", "--skip-errors", path)
     assert skipped.returncode == 1
     first, null, third, fourth = scores_of(skipped)
     assert null is None and first == third == fourth
@@ -139,29 +139,29 @@ def test_bad_lines(crossrank, tmp_path, line, expected_message):
     assert message_of(skipped).splitlines()[-1].startswith("pairs_per_second")
 
 
-def test_bad_line_of_standard_input_is_named(crossrank):
-    done = crossrank("score", "-", stdin=b"a\tb\nc\n")
+def test_bad_line_of_standard_input_is_named(tiny):
+    done = tiny("score", "-", stdin=b"a\tb\nc\n")
     assert done.returncode == 3
     assert message_of(done).startswith("<stdin>:2: ")
 
 
-def test_many_bad_lines_are_counted(crossrank):
-    done = crossrank("score", "--skip-errors", "-", stdin=b"x\n" * 1000)
+def test_many_bad_lines_are_counted(tiny):
+    done = tiny("score", "--skip-errors", "-", stdin=b"x\n" * 1000)
     assert done.returncode == 1
     assert done.stdout == b"null\n" * 1000
     assert len(message_of(done).splitlines()) == 22
     assert "1000 bad lines" in message_of(done)
 
 
-def test_line_over_the_limit(crossrank, tmp_path):
+def test_line_over_the_limit(tiny, tmp_path):
     path = tmp_path / "pairs"
     with path.open("wb") as f:
         f.write(b"q\tp\nq\t" + b"x" * (33 << 20) + b"\nq\tp\n")
-    done = crossrank("score", path)
+    done = tiny("score", path)
     assert done.returncode == 3
     assert message_of(done).startswith(f"{path}:2: ")
     assert "32 MiB" in message_of(done)
-    done = crossrank("score", "--skip-errors", path)
+    done = tiny("score", "--skip-errors", path)
     assert done.returncode == 1
     first, null, third = scores_of(done)
     assert null is None and first == third
@@ -184,20 +184,20 @@ def test_odd_bytes_are_scored(crossrank):
     assert scores_of(replaced)[0] == scores[2]
 
 
-def test_duplicates_order_and_threads_change_nothing(crossrank, tmp_path):
+def test_duplicates_order_and_threads_change_nothing(tiny, tmp_path):
     random.seed(5)
     words = "reranking makes search better when models read pairs".split()
     pairs = [(" ".join(random.choices(words, k=3)),
               " ".join(random.choices(words, k=random.randrange(60))))
              for _ in range(60)]
     pairs += pairs[:20]
-    base = scores_of(crossrank("score", write_tsv(tmp_path / "a", pairs)))
+    base = scores_of(tiny("score", write_tsv(tmp_path / "a", pairs)))
     assert base[60:] == base[:20]
     order = list(range(80))
     random.shuffle(order)
     path = write_tsv(tmp_path / "b", [pairs[i] for i in order])
     for threads in (1, 2, 3):
-        done = crossrank("score", "--threads", threads, path)
+        done = tiny("score", "--threads", threads, path)
         assert scores_of(done) == [base[i] for i in order]
 
 
@@ -320,9 +320,9 @@ def test_interrupt_while_scoring(build, tmp_path, slower):
     assert int(done[1]) == len(out.splitlines())
 
 
-def test_no_progress_without_a_terminal(crossrank, tmp_path):
+def test_no_progress_without_a_terminal(tiny, tmp_path):
     path = write_tsv(tmp_path / "p", PAIRS * 20)
-    assert b"\r" not in crossrank("score", path).stderr
+    assert b"\r" not in tiny("score", path).stderr
 
 
 def test_progress_on_a_terminal(build, tmp_path):

@@ -50,12 +50,12 @@ def test_one_line_each(crossrank):
     assert crossrank("tokenize", "-").stdout == b""
 
 
-def test_bad_lines(crossrank):
-    done = crossrank("tokenize", "-", stdin=b"a\tb\nc\nd\te\n")
+def test_bad_lines(tiny):
+    done = tiny("tokenize", "-", stdin=b"a\tb\nc\nd\te\n")
     assert done.returncode == 3
     assert len(done.stdout.splitlines()) == 1
     assert message_of(done).startswith("<stdin>:2: ")
-    done = crossrank("tokenize", "--skip-errors", "-",
+    done = tiny("tokenize", "--skip-errors", "-",
                      stdin=b"a\tb\nc\nd\te\n")
     assert done.returncode == 1
     assert done.stdout.splitlines()[1] == b"null"

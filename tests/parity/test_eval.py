@@ -52,10 +52,10 @@ def means(qrels, run, depth):
         "map": sum(v["map"] for v in values.values()) / n}
 
 
-def check(crossrank, folder, tmp_path, depth=100, arguments=()):
+def check(tiny, folder, tmp_path, depth=100):
     saved = tmp_path / "saved.trec"
-    done = crossrank("eval", folder, "--save", saved, "--depth", depth,
-                     *arguments, seconds=600)
+    done = tiny("eval", folder, "--save", saved, "--depth", depth,
+                seconds=600)
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)
     qrels = read_qrels(folder / "qrels.test.tsv")
@@ -69,20 +69,18 @@ def check(crossrank, folder, tmp_path, depth=100, arguments=()):
 # What the scores are does not matter here: a tiny model is enough.
 
 
-def test_shipped_collection(crossrank, root, tiny_model, tmp_path):
-    check(crossrank, root / "data" / "novel", tmp_path,
-          arguments=["--model", tiny_model])
+def test_shipped_collection(tiny, root, tmp_path):
+    check(tiny, root / "data" / "novel", tmp_path)
 
 
 @pytest.mark.parametrize("depth", [7, 100])
 @pytest.mark.parametrize("name", ["trec-dl19", "cranfield"])
-def test_shared_collections(crossrank, shared, tiny_model, tmp_path, name,
+def test_shared_collections(tiny, shared, tmp_path, name,
                             depth):
     folder = shared / "data" / name
     if not folder.is_dir():
         pytest.skip(f"{name} is not in the shared data")
-    check(crossrank, folder, tmp_path, depth,
-          arguments=["--model", tiny_model])
+    check(tiny, folder, tmp_path, depth)
 
 
 def write_collection(folder, seed):
@@ -117,8 +115,8 @@ def write_collection(folder, seed):
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_random_runs_with_ties(crossrank, tmp_path, tiny_model, seed):
+def test_random_runs_with_ties(tiny, tmp_path, seed):
     folder = tmp_path / "collection"
     folder.mkdir()
     write_collection(folder, seed)
-    check(crossrank, folder, tmp_path, arguments=["--model", tiny_model])
+    check(tiny, folder, tmp_path)
