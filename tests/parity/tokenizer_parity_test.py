@@ -15,6 +15,7 @@ import collections
 import importlib.util
 import itertools
 import json
+import math
 import os
 import pathlib
 import random
@@ -305,7 +306,7 @@ def main():
     # A third each for uncased and cased, the rest shared by the others.
     for c in configs:
         share = 1 / 3 if c in CONFIGS[:2] else 1 / 3 / (len(CONFIGS) - 2)
-        n = round(args.pairs * (share if len(configs) > 1 else 1))
+        n = math.ceil(args.pairs * (share if len(configs) > 1 else 1))
         runs.append((c, "fuzzed", lambda c=c, n=n: compare_fuzzed(
             args.build, c, n, args.seed)))
     if args.shared.is_dir():
