@@ -29,6 +29,7 @@ extern const cr_command cr_command_eval;
 extern const cr_command cr_command_info;
 extern const cr_command cr_command_rank;
 extern const cr_command cr_command_score;
+extern const cr_command cr_command_serve;
 extern const cr_command cr_command_tokenize;
 
 /* What cr_command_parse returns where the command shall go on. */

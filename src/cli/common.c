@@ -13,19 +13,18 @@ const char *const CR_ACTIVATION_CHOICES[] = {"model", "none", "sigmoid", NULL};
 const char *const CR_PAIR_FORMAT_CHOICES[] = {"auto", "tsv", "jsonl", NULL};
 const char *const CR_PASSAGE_FORMAT_CHOICES[] = {"auto", "text", "jsonl", NULL};
 
-enum { MAX_PATH_BYTES = 4096 };
 
 static bool is_model(const char *folder) {
-    char path[MAX_PATH_BYTES];
+    char path[CR_COMMON_PATH_BYTES];
     int len = snprintf(path, sizeof path, "%s/config.json", folder);
     return len > 0 && (size_t)len < sizeof path && access(path, R_OK) == 0;
 }
 
 /* The shipped model beside bin/, wherever that was moved to. */
-static bool beside_program(char path[MAX_PATH_BYTES]) {
+static bool beside_program(char path[CR_COMMON_PATH_BYTES]) {
     static const char REST[] = "/../share/crossrank/models/crossrank-minilm-l6";
     ssize_t len =
-        readlink("/proc/self/exe", path, MAX_PATH_BYTES - sizeof REST);
+        readlink("/proc/self/exe", path, CR_COMMON_PATH_BYTES - sizeof REST);
     if (len <= 0)
         return false;
     path[len] = '\0';
@@ -37,7 +36,7 @@ static bool beside_program(char path[MAX_PATH_BYTES]) {
 }
 
 static const char *find_model(const cr_common *common,
-                              char path[MAX_PATH_BYTES]) {
+                              char path[CR_COMMON_PATH_BYTES]) {
     const char *named =
         common->model ? common->model : getenv("CROSSRANK_MODEL");
     if (named && *named)
@@ -56,24 +55,31 @@ const char *cr_common_dtype(const cr_common *common) {
     return CR_DTYPE_CHOICES[common->dtype];
 }
 
-cr_status cr_common_open(const cr_common *common, cr_ranker **ranker,
-                         cr_error *error) {
-    char path[MAX_PATH_BYTES];
-    cr_options options;
-    cr_options_init(&options);
-    options.model = find_model(common, path);
-    if (!options.model)
+cr_status cr_common_options(const cr_common *common,
+                            char path[CR_COMMON_PATH_BYTES],
+                            cr_options *options, cr_error *error) {
+    cr_options_init(options);
+    options->model = find_model(common, path);
+    if (!options->model)
         return cr_fail(error, CR_ERR_MODEL,
                        "no model: the shipped one is not in %s: name a folder "
                        "with --model DIR or $CROSSRANK_MODEL",
                        CR_DEFAULT_MODEL_INSTALLED);
-    options.backend = common->backend;
-    options.device = common->device;
-    options.dtype = cr_common_dtype(common);
-    options.isa = common->isa; /* NULL: the engine asks $CROSSRANK_ISA */
-    options.threads = common->threads;
-    options.max_length = common->max_length;
-    options.truncation = (cr_truncation)common->truncation;
-    options.activation = (cr_activation)common->activation;
-    return cr_ranker_open(&options, ranker, error);
+    options->backend = common->backend;
+    options->device = common->device;
+    options->dtype = cr_common_dtype(common);
+    options->isa = common->isa; /* NULL: the engine asks $CROSSRANK_ISA */
+    options->threads = common->threads;
+    options->max_length = common->max_length;
+    options->truncation = (cr_truncation)common->truncation;
+    options->activation = (cr_activation)common->activation;
+    return CR_OK;
+}
+
+cr_status cr_common_open(const cr_common *common, cr_ranker **ranker,
+                         cr_error *error) {
+    char path[CR_COMMON_PATH_BYTES];
+    cr_options options;
+    cr_status status = cr_common_options(common, path, &options, error);
+    return status == CR_OK ? cr_ranker_open(&options, ranker, error) : status;
 }

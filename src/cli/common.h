@@ -62,6 +62,12 @@ extern const char *const CR_PASSAGE_FORMAT_CHOICES[];
                      "what makes a logit a score (default: model, as its "     \
                      "configuration asks), one of")
 
+enum { CR_COMMON_PATH_BYTES = 4096 };
+
+/* Options for the library; a model that is found is named in `path`. */
+cr_status cr_common_options(const cr_common *common,
+                            char path[CR_COMMON_PATH_BYTES],
+                            cr_options *options, cr_error *error);
 /* Opens the model; a failure's message names the way out. */
 cr_status cr_common_open(const cr_common *common, cr_ranker **ranker,
                          cr_error *error);

@@ -170,6 +170,10 @@ static cr_status encode_pair(encoder *e, uint32_t i, cr_pair pair,
     if (truncated && e->options->keep_end)
         status =
             encode_ends(e, pair, job->ids + at, &job->n_first[i], &n, error);
+    if (!pair.passage.data) { /* a text alone has one [SEP] */
+        n--;
+        job->n_first[i] = (uint32_t)n;
+    }
     job->truncated[i] = truncated || shortened;
     job->n_truncated += job->truncated[i];
     job->starts[i + 1] = (uint32_t)(at + n);

@@ -62,7 +62,8 @@ typedef struct cr_encode_options {
 } cr_encode_options;
 
 /* Fills a zeroed job from pairs[n]. Neighbouring pairs that point to the same
- * query share its tokens. CR_ERR_INPUT names the pair that is too long;
+ * query share its tokens. A passage whose data is NULL is none: the query is
+ * encoded alone. CR_ERR_INPUT names the pair that is too long;
  * cr_job_fini must follow whatever the status. */
 cr_status cr_job_encode(cr_job *job, cr_generation *generation,
                         const cr_pair *pairs, uint32_t n,

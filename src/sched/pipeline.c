@@ -83,6 +83,10 @@ static void give_up(cr_pipeline *p, cr_job *job, cr_status status,
     if (job->status != CR_OK)
         return;
     job->status = cr_fail(&job->error, status, "%s", why);
+    cr_metrics_count(p->options.metrics,
+                     status == CR_ERR_DEADLINE ? CR_COUNT_CANCELLED_DEADLINE
+                                               : CR_COUNT_CANCELLED_GONE,
+                     1);
     cr_queue_drop(&p->queue, job);
     if (job->n_out == 0)
         finish_job(p, job);

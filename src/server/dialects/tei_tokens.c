@@ -1,0 +1,275 @@
+/* Text Embeddings Inference: /tokenize, /decode and /info. */
+#include "server/dialects/tei.h"
+
+#include "base/mem.h"
+
+#include <string.h>
+
+/* ---- /tokenize ---------------------------------------------------------- */
+
+/* Both need no lane: the answer is made from the body when it is written. */
+static bool is_text_list(const json_t *value) {
+    for (size_t i = 0; i < json_array_size(value); i++)
+        if (!json_is_string(json_array_get(value, i)))
+            return false;
+    return json_is_array(value) && json_array_size(value);
+}
+
+static bool read_tokenize(cr_ask *ask, const json_t *body,
+                          const cr_facts *facts) {
+    const json_t *inputs = json_object_get(body, "inputs");
+    if (!json_is_string(inputs) && !is_text_list(inputs))
+        return cr_refuse(&ask->refusal, CR_REFUSAL_SHAPE,
+                         "`inputs` must be a string or a list of strings");
+    if (json_array_size(inputs) > facts->settings->max_documents)
+        return cr_refuse(&ask->refusal, CR_REFUSAL_LIMIT,
+                         "batch size %zu > maximum allowed batch size %u",
+                         json_array_size(inputs),
+                         facts->settings->max_documents);
+    return cr_ask_bool(ask, body, "add_special_tokens", true, &ask->details);
+}
+
+static void put_special(const cr_facts *facts, int32_t id, cr_json_out *out) {
+    const cr_tokenizer *t = cr_model_get_tokenizer(facts->generation->model);
+    cr_json_put(out, "{\"id\":%d,\"text\":", id);
+    cr_json_put_text(out, cr_tokenizer_token_text(t, id));
+    cr_json_put(out, ",\"special\":true,\"start\":null,\"stop\":null}");
+}
+
+/* Bytes of the first `chars` characters behind `at`. */
+static size_t advance(cr_text text, size_t at, uint32_t chars) {
+    while (at < text.len && chars--) {
+        at++;
+        while (at < text.len && ((uint8_t)text.data[at] & 0xC0) == 0x80)
+            at++;
+    }
+    return at;
+}
+
+static void put_tokens(const cr_tokens *tokens, cr_text text, bool comma,
+                       cr_json_out *out) {
+    size_t at = 0;
+    uint32_t at_chars = 0;
+    for (size_t i = 0; i < tokens->n; i++) {
+        const uint32_t *o = tokens->offsets[i];
+        if (o[0] < at_chars) /* never where offsets grow */
+            at = at_chars = 0;
+        size_t begin = advance(text, at, o[0] - at_chars);
+        size_t end = advance(text, begin, o[1] - o[0]);
+        cr_json_put(out, "%s{\"id\":%d,\"text\":", comma || i ? "," : "",
+                    tokens->ids[i]);
+        cr_json_put_text(out, (cr_text){text.data + begin, end - begin});
+        cr_json_put(out, ",\"special\":false,\"start\":%zu,\"stop\":%zu}",
+                    begin, end);
+        at = begin;
+        at_chars = o[0];
+    }
+}
+
+static void put_text(const cr_ask *ask, const cr_facts *facts,
+                     cr_token_scratch *scratch, const json_t *string,
+                     cr_json_out *out) {
+    const cr_tokenizer *t = cr_model_get_tokenizer(facts->generation->model);
+    cr_text text = {json_string_value(string), json_string_length(string)};
+    cr_tokens counted = {.capacity = 0};
+    cr_tokenizer_encode(t, scratch, text, true, &counted);
+    size_t n = counted.n_beyond;
+    cr_tokens tokens = {.capacity = n};
+    tokens.ids = cr_calloc(n, sizeof *tokens.ids);
+    tokens.offsets = cr_calloc(n, sizeof *tokens.offsets);
+    out->failed = out->failed || !tokens.ids || !tokens.offsets;
+    if (!out->failed) {
+        cr_tokenizer_encode(t, scratch, text, true, &tokens);
+        cr_json_put(out, "[");
+        if (ask->details)
+            put_special(facts, facts->generation->cls_id, out);
+        put_tokens(&tokens, text, ask->details, out);
+        if (ask->details) {
+            cr_json_put(out, ",");
+            put_special(facts, facts->generation->sep_id, out);
+        }
+        cr_json_put(out, "]");
+    }
+    cr_free(tokens.ids);
+    cr_free(tokens.offsets);
+}
+
+static void write_tokenize(const cr_ask *ask, const cr_facts *facts,
+                           cr_json_out *out) {
+    const json_t *inputs = json_object_get(ask->body, "inputs");
+    cr_generation *g = (cr_generation *)(uintptr_t)facts->generation;
+    cr_token_scratch *scratch;
+    if (cr_generation_borrow(g, &scratch, NULL) != CR_OK) {
+        out->failed = true;
+        return;
+    }
+    cr_json_put(out, "[");
+    if (json_is_string(inputs))
+        put_text(ask, facts, scratch, inputs, out);
+    for (size_t i = 0; i < json_array_size(inputs); i++) {
+        cr_json_put(out, "%s", i ? "," : "");
+        put_text(ask, facts, scratch, json_array_get(inputs, i), out);
+    }
+    cr_json_put(out, "]");
+    cr_generation_give_back(g, scratch);
+}
+
+/* ---- /decode ------------------------------------------------------------ */
+
+static bool is_id_list(const json_t *value) {
+    for (size_t i = 0; i < json_array_size(value); i++)
+        if (!json_is_integer(json_array_get(value, i)))
+            return false;
+    return json_is_array(value) && json_array_size(value);
+}
+
+static bool read_decode(cr_ask *ask, const json_t *body,
+                        const cr_facts *facts) {
+    const json_t *ids = json_object_get(body, "ids");
+    bool good = is_id_list(ids);
+    ask->single = good;
+    (void)facts;
+    for (size_t i = 0; !ask->single && i < json_array_size(ids); i++) {
+        good = is_id_list(json_array_get(ids, i));
+        if (!good)
+            break;
+    }
+    if (!good)
+        return cr_refuse(&ask->refusal, CR_REFUSAL_SHAPE,
+                         "`ids` must be a list of token ids or a list of such "
+                         "lists, none of them empty");
+    return cr_ask_bool(ask, body, "skip_special_tokens", true, &ask->details);
+}
+
+static bool is(cr_text text, const char *word) {
+    return text.len == strlen(word) && memcmp(text.data, word, text.len) == 0;
+}
+
+static bool is_special(cr_text token) {
+    return is(token, "[CLS]") || is(token, "[SEP]") || is(token, "[PAD]") ||
+           is(token, "[UNK]") || is(token, "[MASK]");
+}
+
+/* The clean-up of tokenizers' WordPiece decoder: no space before these. */
+static bool clings(cr_text token) {
+    static const char *const heads[] = {".",  "?",  "!",   ",",  "n't",
+                                        "'m", "'s", "'ve", "'re"};
+    for (size_t i = 0; i < sizeof heads / sizeof *heads; i++) {
+        size_t len = strlen(heads[i]);
+        if (token.len >= len && memcmp(token.data, heads[i], len) == 0)
+            return true;
+    }
+    return false;
+}
+
+static cr_status append_token(cr_buf *text, cr_text token, bool first) {
+    bool inside = token.len >= 2 && memcmp(token.data, "##", 2) == 0;
+    cr_status status = CR_OK;
+    if (!first && inside)
+        return cr_buf_append(text, token.data + 2, token.len - 2, NULL);
+    if (!first && !clings(token))
+        status = cr_buf_append(text, " ", 1, NULL);
+    return status == CR_OK
+               ? cr_buf_append(text, token.data, token.len, NULL)
+               : status;
+}
+
+static void put_decoded(const cr_ask *ask, const cr_facts *facts,
+                        const json_t *ids, cr_json_out *out) {
+    const cr_tokenizer *t = cr_model_get_tokenizer(facts->generation->model);
+    cr_buf text;
+    bool first = true;
+    cr_buf_init(&text, UINT32_MAX);
+    for (size_t i = 0; !out->failed && i < json_array_size(ids); i++) {
+        json_int_t id = json_integer_value(json_array_get(ids, i));
+        if (id < 0 || (uint64_t)id >= cr_tokenizer_vocab_size(t))
+            continue;
+        cr_text token = cr_tokenizer_token_text(t, (int32_t)id);
+        if (ask->details && is_special(token))
+            continue;
+        out->failed = append_token(&text, token, first) != CR_OK;
+        first = false;
+    }
+    cr_json_put_text(out, (cr_text){text.data ? text.data : "", text.len});
+    cr_buf_fini(&text);
+}
+
+static void write_decode(const cr_ask *ask, const cr_facts *facts,
+                         cr_json_out *out) {
+    const json_t *ids = json_object_get(ask->body, "ids");
+    cr_json_put(out, "[");
+    if (ask->single)
+        put_decoded(ask, facts, ids, out);
+    for (size_t i = 0; !ask->single && i < json_array_size(ids); i++) {
+        cr_json_put(out, "%s", i ? "," : "");
+        put_decoded(ask, facts, json_array_get(ids, i), out);
+    }
+    cr_json_put(out, "]");
+}
+
+const cr_dialect cr_dialect_tei_tokenize = {
+    .name = "tei",
+    .counter = CR_COUNT_REQUESTS_OTHER,
+    .needs_json_type = true,
+    .read = read_tokenize,
+    .write = write_tokenize,
+    .write_refusal = cr_tei_write_refusal};
+
+const cr_dialect cr_dialect_tei_decode = {
+    .name = "tei",
+    .counter = CR_COUNT_REQUESTS_OTHER,
+    .needs_json_type = true,
+    .read = read_decode,
+    .write = write_decode,
+    .write_refusal = cr_tei_write_refusal};
+
+/* ---- /info -------------------------------------------------------------- */
+
+static const char *dtype_name(const char *dtype) {
+    return !strcmp(dtype, "fp32")   ? "float32"
+           : !strcmp(dtype, "bf16") ? "bfloat16"
+                                    : dtype;
+}
+
+static const char *activation_name(cr_activation activation) {
+    static const char *const names[] = {"model", "none", "sigmoid", "tanh"};
+    return names[activation];
+}
+
+void cr_tei_write_info(const cr_facts *facts, cr_json_out *out) {
+    const cr_settings *s = facts->settings;
+    const cr_generation *g = facts->generation;
+    const cr_backend_description *d = &g->backend->description;
+    uint32_t max_tokens = s->batching_max_tokens ? s->batching_max_tokens
+                                                 : d->max_group_tokens;
+    cr_json_put(out, "{\"model_id\":");
+    cr_json_put_string(out, facts->model_name);
+    cr_json_put(out, ",\"model_sha\":null,\"model_dtype\":\"%s\"",
+                dtype_name(d->dtype));
+    cr_json_put(out, ",\"served_model_name\":");
+    cr_json_put_string(out, facts->model_name);
+    cr_json_put(out, ",\"model_type\":{\"reranker\":{\"id2label\":{\"0\":");
+    cr_json_put_string(out, cr_tei_label(facts));
+    cr_json_put(out, "},\"label2id\":{");
+    cr_json_put_string(out, cr_tei_label(facts));
+    cr_json_put(out, ":0}}},\"max_concurrent_requests\":%u",
+                s->max_connections);
+    cr_json_put(out, ",\"max_input_length\":%u,\"max_batch_tokens\":%u",
+                g->max_length, max_tokens);
+    if (s->batching_max_batch)
+        cr_json_put(out, ",\"max_batch_requests\":%u", s->batching_max_batch);
+    else
+        cr_json_put(out, ",\"max_batch_requests\":null");
+    cr_json_put(out,
+                ",\"max_client_batch_size\":%u,\"auto_truncate\":%s"
+                ",\"tokenization_workers\":%u,\"version\":\"%s\",\"sha\":null"
+                ",\"docker_label\":null",
+                s->max_documents, s->auto_truncate ? "true" : "false",
+                s->http_threads, cr_version());
+    cr_json_put(out,
+                ",\"crossrank\":{\"backend\":\"%s\",\"device\":\"%s\""
+                ",\"isa\":\"%s\",\"dtype\":\"%s\",\"lanes\":%u"
+                ",\"activation\":\"%s\",\"generation\":%u}}",
+                d->name, d->device, d->isa, d->dtype, d->lanes,
+                activation_name(g->activation), g->number);
+}

@@ -1,0 +1,533 @@
+/* HTTP/1.1 on libmicrohttpd: suspend, hand over, resume. */
+#include "server/http.h"
+
+#include "base/clock.h"
+#include "base/mem.h"
+#include "server/listen.h"
+
+#include <errno.h>
+#include <microhttpd.h>
+#include <poll.h>
+#include <pthread.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+enum {
+    INGEST_BYTES = 65536, /* larger bodies are parsed on the ingest thread */
+    HEAD_BYTES = 32768    /* of a request's line and headers */
+};
+
+/* What one connection is doing, for the sweeper. */
+typedef enum conn_phase { READING, WORKING, IDLE } conn_phase;
+
+typedef struct conn {
+    struct conn *before, *behind;
+    int fd;
+    uint64_t id;
+    conn_phase phase;
+    int64_t since_ns;
+} conn;
+
+struct cr_http {
+    const cr_settings *settings;
+    cr_http_app app;
+    cr_metrics *metrics;
+    struct MHD_Daemon *daemon;
+    cr_listener listener;
+    _Atomic bool quiet;
+    _Atomic uint64_t pending_bytes;
+    _Atomic uint32_t n_accepted;
+    pthread_mutex_t conn_lock; /* of the list and all in it */
+    conn *conns;
+    uint64_t n_conns_ever;
+    pthread_mutex_t ingest_lock;
+    pthread_cond_t ingest_wake;
+    pthread_t ingest_thread;
+    bool ingest_started, ingest_stop;
+    cr_exchange *ingest_first, *ingest_last;
+};
+
+/* ---- Connections -------------------------------------------------------- */
+
+static conn *conn_of(struct MHD_Connection *connection) {
+    const union MHD_ConnectionInfo *info = MHD_get_connection_info(
+        connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
+    return info ? info->socket_context : NULL;
+}
+
+static int fd_of(struct MHD_Connection *connection) {
+    const union MHD_ConnectionInfo *info = MHD_get_connection_info(
+        connection, MHD_CONNECTION_INFO_CONNECTION_FD);
+    return info ? info->connect_fd : -1;
+}
+
+static void set_phase(cr_http *http, struct MHD_Connection *connection,
+                      conn_phase phase) {
+    conn *c = conn_of(connection);
+    if (!c)
+        return;
+    pthread_mutex_lock(&http->conn_lock);
+    c->phase = phase;
+    c->since_ns = cr_now_ns();
+    pthread_mutex_unlock(&http->conn_lock);
+}
+
+static void add_conn(cr_http *http, struct MHD_Connection *connection,
+                     void **context) {
+    conn *c = cr_calloc(1, sizeof *c);
+    *context = c;
+    if (!c) /* it is served all the same, without a sweeper */
+        return;
+    c->fd = fd_of(connection);
+    c->since_ns = cr_now_ns();
+    c->id = ++http->n_conns_ever;
+    c->behind = http->conns;
+    if (http->conns)
+        http->conns->before = c;
+    http->conns = c;
+}
+
+static void remove_conn(cr_http *http, conn *c) {
+    if (!c)
+        return;
+    if (c->before)
+        c->before->behind = c->behind;
+    else
+        http->conns = c->behind;
+    if (c->behind)
+        c->behind->before = c->before;
+    cr_free(c);
+}
+
+static void on_connection(void *context, struct MHD_Connection *connection,
+                          void **conn_context,
+                          enum MHD_ConnectionNotificationCode code) {
+    cr_http *http = context;
+    bool started = code == MHD_CONNECTION_NOTIFY_STARTED;
+    pthread_mutex_lock(&http->conn_lock);
+    if (started)
+        add_conn(http, connection, conn_context);
+    else
+        remove_conn(http, *conn_context);
+    pthread_mutex_unlock(&http->conn_lock);
+    cr_metrics_move(http->metrics, CR_GAUGE_CONNECTIONS, started ? 1 : -1);
+}
+
+/* The time from which a connection is too slow. The idle limit is
+ * libmicrohttpd's, but a byte now and then would renew it for ever. */
+static int64_t patience_ns(const cr_http *http, conn_phase phase) {
+    int64_t receive = (int64_t)http->settings->receive_timeout_ms * 1000000;
+    int64_t idle = (int64_t)http->settings->idle_timeout_s * 1000000000;
+    return phase == READING ? receive
+           : phase == IDLE  ? idle + receive
+                            : INT64_MAX;
+}
+
+void cr_http_sweep(cr_http *http) {
+    int64_t now = cr_now_ns();
+    pthread_mutex_lock(&http->conn_lock);
+    for (conn *c = http->conns; c; c = c->behind) {
+        if (now - c->since_ns <= patience_ns(http, c->phase))
+            continue;
+        /* Its closing is told under this lock, so the descriptor is its own. */
+        shutdown(c->fd, SHUT_RDWR);
+        c->phase = WORKING;
+        cr_metrics_count(http->metrics, CR_COUNT_SWEPT, 1);
+    }
+    pthread_mutex_unlock(&http->conn_lock);
+}
+
+bool cr_http_is_gone(const cr_exchange *exchange) {
+#ifdef POLLRDHUP
+    struct pollfd p = {.fd = exchange->fd, .events = POLLRDHUP};
+    return poll(&p, 1, 0) > 0 &&
+           (p.revents & (POLLRDHUP | POLLHUP | POLLERR)) != 0;
+#else
+    char byte;
+    return recv(exchange->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 0;
+#endif
+}
+
+/* ---- Exchanges ---------------------------------------------------------- */
+
+const char *cr_exchange_header(const cr_exchange *exchange, const char *name) {
+    return MHD_lookup_connection_value(exchange->connection, MHD_HEADER_KIND,
+                                       name);
+}
+
+void cr_exchange_add_header(cr_exchange *exchange, const char *name,
+                            const char *format, ...) {
+    if (exchange->n_headers == CR_MAX_HEADERS)
+        return;
+    char *value = exchange->headers[exchange->n_headers].value;
+    va_list args;
+    va_start(args, format);
+    int len = vsnprintf(value, CR_HEADER_VALUE_BYTES, format, args);
+    va_end(args);
+    if (len >= 0 && len < CR_HEADER_VALUE_BYTES)
+        exchange->headers[exchange->n_headers++].name = name;
+}
+
+static cr_exchange *new_exchange(cr_http *http,
+                                 struct MHD_Connection *connection,
+                                 const char *url, const char *method) {
+    cr_exchange *x = cr_calloc(1, sizeof *x);
+    if (!x)
+        return NULL;
+    const conn *c = conn_of(connection);
+    x->http = http;
+    x->connection = connection;
+    x->fd = fd_of(connection);
+    x->connection_id = c ? c->id : 0;
+    x->begun_ns = cr_now_ns();
+    x->type = "application/json";
+    snprintf(x->method, sizeof x->method, "%s", method);
+    snprintf(x->path, sizeof x->path, "%s", url);
+    cr_buf_init(&x->body, http->settings->max_body_bytes);
+    cr_json_out_init(&x->out);
+    return x;
+}
+
+static bool hold(cr_exchange *x, size_t bytes) {
+    cr_http *http = x->http;
+    uint64_t sum = atomic_fetch_add(&http->pending_bytes, bytes) + bytes;
+    x->held_bytes += bytes;
+    cr_metrics_set(http->metrics, CR_GAUGE_PENDING_BYTES, (int64_t)sum);
+    return sum <= http->settings->max_pending_bytes;
+}
+
+static void let_go(cr_exchange *x) {
+    uint64_t sum =
+        atomic_fetch_sub(&x->http->pending_bytes, x->held_bytes) -
+        x->held_bytes;
+    x->held_bytes = 0;
+    cr_metrics_set(x->http->metrics, CR_GAUGE_PENDING_BYTES, (int64_t)sum);
+}
+
+static void free_text(void *text) { cr_free(text); }
+
+static enum MHD_Result send_answer(cr_exchange *x) {
+    cr_http *http = x->http;
+    if (x->out.failed) {
+        cr_json_out_fini(&x->out);
+        cr_json_out_init(&x->out);
+        http->app.refuse(http->app.context, x, 503,
+                         "no memory for an answer; try again later");
+    }
+    x->out_bytes = x->out.text.len;
+    struct MHD_Response *r = MHD_create_response_from_buffer_with_free_callback(
+        x->out.text.len, x->out.text.data ? x->out.text.data : NULL, free_text);
+    if (!r)
+        return MHD_NO;
+    cr_buf_init(&x->out.text, x->out.text.max); /* the response's now */
+    if (x->out_bytes)
+        MHD_add_response_header(r, MHD_HTTP_HEADER_CONTENT_TYPE, x->type);
+    for (size_t i = 0; i < x->n_headers; i++)
+        MHD_add_response_header(r, x->headers[i].name, x->headers[i].value);
+    if (x->close || atomic_load(&http->quiet))
+        MHD_add_response_header(r, MHD_HTTP_HEADER_CONNECTION, "close");
+    enum MHD_Result result =
+        MHD_queue_response(x->connection, (unsigned)x->status, r);
+    MHD_destroy_response(r);
+    return result;
+}
+
+/* ---- The head ----------------------------------------------------------- */
+
+static enum MHD_Result count_length(void *context, enum MHD_ValueKind kind,
+                                    const char *key, const char *value) {
+    (void)kind;
+    (void)value;
+    if (strcasecmp(key, MHD_HTTP_HEADER_CONTENT_LENGTH) == 0)
+        ++*(unsigned *)context;
+    return MHD_YES;
+}
+
+/* What is refused before any of the body is read. */
+static void check_head(cr_http *http, cr_exchange *x) {
+    unsigned n_lengths = 0;
+    const char *length = cr_exchange_header(x, MHD_HTTP_HEADER_CONTENT_LENGTH);
+    unsigned long long bytes = length ? strtoull(length, NULL, 10) : 0;
+    char message[160];
+    MHD_get_connection_values(x->connection, MHD_HEADER_KIND, count_length,
+                              &n_lengths);
+    x->close = true;
+    if (n_lengths > 1) {
+        http->app.refuse(http->app.context, x, 400,
+                         "Content-Length is there twice");
+    } else if (bytes > http->settings->max_body_bytes) {
+        snprintf(message, sizeof message,
+                 "the body has %llu bytes, at most %u are taken: send fewer "
+                 "documents or raise max_body_bytes",
+                 bytes, http->settings->max_body_bytes);
+        http->app.refuse(http->app.context, x, 413, message);
+    } else if (!hold(x, (size_t)bytes)) {
+        snprintf(message, sizeof message,
+                 "Model is overloaded: requests hold over max_pending_bytes "
+                 "(%u); try again later",
+                 http->settings->max_pending_bytes);
+        http->app.refuse(http->app.context, x, 429, message);
+    } else {
+        x->close = false;
+        http->app.begin(http->app.context, x);
+    }
+}
+
+static enum MHD_Result begin(cr_http *http, struct MHD_Connection *connection,
+                             const char *url, const char *method,
+                             void **context) {
+    cr_exchange *x = new_exchange(http, connection, url, method);
+    *context = x;
+    if (!x)
+        return MHD_NO;
+    check_head(http, x);
+    /* Without a body the next call would come at once: wait for it, so that
+     * the connection can be kept. */
+    const char *length = cr_exchange_header(x, MHD_HTTP_HEADER_CONTENT_LENGTH);
+    const char *coding =
+        cr_exchange_header(x, MHD_HTTP_HEADER_TRANSFER_ENCODING);
+    bool has_body = coding || (length && strcmp(length, "0") != 0);
+    if (!x->status || !has_body)
+        return MHD_YES;
+    set_phase(http, connection, WORKING);
+    return send_answer(x);
+}
+
+/* ---- The body ----------------------------------------------------------- */
+
+static enum MHD_Result take_bytes(cr_exchange *x, const char *data,
+                                  size_t *size) {
+    size_t n = *size;
+    *size = 0;
+    if (x->status) /* answered already: the rest is of no use */
+        return MHD_NO;
+    /* Chunked bodies announce no length: count as they come. */
+    size_t len = x->body.len + n;
+    if (len > x->held_bytes && !hold(x, len - x->held_bytes))
+        return MHD_NO;
+    return cr_buf_append(&x->body, data, n, NULL) == CR_OK ? MHD_YES : MHD_NO;
+}
+
+/* In this order: once others know it, it may be resumed at any time. */
+static void suspend(cr_exchange *x) {
+    x->suspended = true;
+    MHD_suspend_connection(x->connection);
+}
+
+void cr_http_resume(cr_exchange *x) {
+    x->suspended = false;
+    MHD_resume_connection(x->connection);
+}
+
+static void push_ingest(cr_http *http, cr_exchange *x) {
+    pthread_mutex_lock(&http->ingest_lock);
+    x->ingest_behind = NULL;
+    if (http->ingest_last)
+        http->ingest_last->ingest_behind = x;
+    else
+        http->ingest_first = x;
+    http->ingest_last = x;
+    pthread_cond_signal(&http->ingest_wake);
+    pthread_mutex_unlock(&http->ingest_lock);
+}
+
+static enum MHD_Result receive(cr_http *http, cr_exchange *x) {
+    set_phase(http, x->connection, WORKING);
+    if (x->status)
+        return send_answer(x);
+    x->received_ns = cr_now_ns();
+    x->accepted = true;
+    atomic_fetch_add(&http->n_accepted, 1);
+    cr_metrics_move(http->metrics, CR_GAUGE_IN_FLIGHT, 1);
+    if (x->slow || x->body.len > INGEST_BYTES) {
+        suspend(x);
+        push_ingest(http, x);
+        return MHD_YES;
+    }
+    if (!http->app.receive(http->app.context, x))
+        return send_answer(x);
+    suspend(x);
+    http->app.start(http->app.context, x);
+    return MHD_YES;
+}
+
+static cr_exchange *pop_ingest(cr_http *http) {
+    pthread_mutex_lock(&http->ingest_lock);
+    while (!http->ingest_first && !http->ingest_stop)
+        pthread_cond_wait(&http->ingest_wake, &http->ingest_lock);
+    cr_exchange *x = http->ingest_first;
+    if (x) {
+        http->ingest_first = x->ingest_behind;
+        if (!http->ingest_first)
+            http->ingest_last = NULL;
+    }
+    pthread_mutex_unlock(&http->ingest_lock);
+    return x;
+}
+
+static void *ingest(void *context) {
+    cr_http *http = context;
+    for (cr_exchange *x; (x = pop_ingest(http)) != NULL;) {
+        if (http->app.receive(http->app.context, x))
+            http->app.start(http->app.context, x);
+        else
+            cr_http_resume(x);
+    }
+    return NULL;
+}
+
+/* ---- libmicrohttpd's calls ---------------------------------------------- */
+
+static enum MHD_Result on_request(void *context,
+                                  struct MHD_Connection *connection,
+                                  const char *url, const char *method,
+                                  const char *version, const char *data,
+                                  size_t *size, void **exchange) {
+    cr_http *http = context;
+    cr_exchange *x = *exchange;
+    (void)version;
+    if (!x)
+        return begin(http, connection, url, method, exchange);
+    if (*size)
+        return take_bytes(x, data, size);
+    if (!x->received_ns)
+        return receive(http, x);
+    /* Resumed: the ingest thread may have answered it already. */
+    if (!x->status)
+        http->app.finish(http->app.context, x);
+    return send_answer(x);
+}
+
+static void on_completed(void *context, struct MHD_Connection *connection,
+                         void **exchange, enum MHD_RequestTerminationCode code) {
+    cr_http *http = context;
+    cr_exchange *x = *exchange;
+    *exchange = NULL;
+    if (!x)
+        return;
+    if (code != MHD_REQUEST_TERMINATED_COMPLETED_OK)
+        x->close = true;
+    http->app.end(http->app.context, x);
+    let_go(x);
+    cr_buf_fini(&x->body);
+    cr_json_out_fini(&x->out);
+    if (x->accepted) {
+        cr_metrics_move(http->metrics, CR_GAUGE_IN_FLIGHT, -1);
+        atomic_fetch_sub(&http->n_accepted, 1);
+    }
+    cr_free(x);
+    set_phase(http, connection, IDLE);
+}
+
+/* The request line is there. */
+static void *on_uri(void *context, const char *uri,
+                    struct MHD_Connection *connection) {
+    (void)uri;
+    set_phase(context, connection, READING);
+    return NULL;
+}
+
+static void ignore_log(void *context, const char *format, va_list args) {
+    (void)context;
+    (void)format;
+    (void)args;
+}
+
+/* ---- Life --------------------------------------------------------------- */
+
+static cr_status start_daemon(cr_http *http, cr_error *error) {
+    const cr_settings *s = http->settings;
+    unsigned flags = MHD_USE_POLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME |
+                     MHD_USE_ITC | MHD_USE_ERROR_LOG;
+    uint32_t threads = s->http_threads;
+    uint32_t limit = s->max_connections;
+    if (limit < threads)
+        threads = limit;
+    http->daemon = MHD_start_daemon(
+        flags, 0, NULL, NULL, on_request, http, MHD_OPTION_EXTERNAL_LOGGER,
+        ignore_log, NULL, MHD_OPTION_LISTEN_SOCKET, http->listener.fd,
+        MHD_OPTION_THREAD_POOL_SIZE, threads > 1 ? threads : 0,
+        MHD_OPTION_CONNECTION_LIMIT, limit, MHD_OPTION_CONNECTION_TIMEOUT,
+        s->idle_timeout_s, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
+        (size_t)HEAD_BYTES, MHD_OPTION_NOTIFY_COMPLETED, on_completed, http,
+        MHD_OPTION_NOTIFY_CONNECTION, on_connection, http,
+        MHD_OPTION_URI_LOG_CALLBACK, on_uri, http, MHD_OPTION_END);
+    return http->daemon
+               ? CR_OK
+               : cr_fail(error, CR_ERR_IO,
+                         "cannot start %u HTTP threads for %u connections: "
+                         "allow more threads or descriptors",
+                         threads, limit);
+}
+
+cr_status cr_http_open(const cr_settings *settings, const cr_http_app *app,
+                       cr_metrics *metrics, cr_http **out, cr_error *error) {
+    *out = NULL;
+    cr_http *http = cr_calloc(1, sizeof *http);
+    if (!http)
+        return cr_fail_memory(error, sizeof *http, "an HTTP server");
+    http->settings = settings;
+    http->app = *app;
+    http->metrics = metrics;
+    http->listener.fd = -1;
+    pthread_mutex_init(&http->conn_lock, NULL);
+    pthread_mutex_init(&http->ingest_lock, NULL);
+    pthread_cond_init(&http->ingest_wake, NULL);
+    cr_status status = cr_listener_open(settings, &http->listener, error);
+    if (status == CR_OK &&
+        pthread_create(&http->ingest_thread, NULL, ingest, http) != 0)
+        status = cr_fail(error, CR_ERR_MEMORY, "cannot start a thread");
+    http->ingest_started = status == CR_OK;
+    if (status == CR_OK)
+        status = start_daemon(http, error);
+    if (status != CR_OK)
+        cr_http_close(http);
+    else
+        *out = http;
+    return status;
+}
+
+const char *cr_http_address(const cr_http *http) {
+    return http->listener.address;
+}
+
+void cr_http_quiesce(cr_http *http) {
+    if (atomic_exchange(&http->quiet, true))
+        return;
+    MHD_socket fd = MHD_quiesce_daemon(http->daemon);
+    if (fd != MHD_INVALID_SOCKET)
+        cr_listener_close(&http->listener);
+}
+
+uint32_t cr_http_n_accepted(const cr_http *http) {
+    return atomic_load(&http->n_accepted);
+}
+
+void cr_http_close(cr_http *http) {
+    if (!http)
+        return;
+    if (http->ingest_started) {
+        pthread_mutex_lock(&http->ingest_lock);
+        http->ingest_stop = true;
+        pthread_cond_signal(&http->ingest_wake);
+        pthread_mutex_unlock(&http->ingest_lock);
+        pthread_join(http->ingest_thread, NULL);
+    }
+    if (http->daemon) {
+        bool quiet = atomic_load(&http->quiet);
+        MHD_stop_daemon(http->daemon);
+        if (!quiet) /* it closed the descriptor itself */
+            http->listener.fd = -1;
+    }
+    cr_listener_close(&http->listener);
+    pthread_cond_destroy(&http->ingest_wake);
+    pthread_mutex_destroy(&http->ingest_lock);
+    pthread_mutex_destroy(&http->conn_lock);
+    cr_free(http);
+}

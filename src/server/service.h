@@ -1,0 +1,82 @@
+/* The service: what the server's own files share. Nobody else includes it. */
+#ifndef CR_SERVER_SERVICE_H
+#define CR_SERVER_SERVICE_H
+
+#include "server/ask.h"
+#include "server/history.h"
+#include "server/http.h"
+#include "server/keys.h"
+#include "server/server.h"
+
+#include <stdatomic.h>
+
+struct cr_server {
+    cr_server_options options;
+    const cr_settings *settings;
+    cr_metrics metrics;
+    cr_pipeline *pipeline;
+    cr_http *http;
+    cr_keys *keys;
+    uint32_t lanes;
+    int64_t started_ns;
+    _Atomic bool ready;
+    _Atomic bool giving_up; /* nobody is waited for any more */
+    pthread_mutex_t lock;   /* of the next three */
+    cr_generation *generation;
+    json_t *labels; /* id2label of its config.json */
+    cr_history history;
+    pthread_mutex_t reload_lock; /* one reload at a time */
+    pthread_t ticker;
+    pthread_cond_t tick; /* with lock */
+    bool ticker_started, stop;
+};
+
+enum { CR_REQUEST_ID_BYTES = 65, CR_TRACE_ID_BYTES = 33 };
+
+/* One exchange's state. */
+typedef struct cr_call {
+    cr_server *server;
+    cr_exchange *exchange;
+    const struct cr_route *route;
+    cr_ask ask;
+    cr_generation *generation; /* a reference, NULL for routes without one */
+    json_t *labels;            /* a reference */
+    uint64_t client;
+    char request_id[CR_REQUEST_ID_BYTES];
+    char trace_id[CR_TRACE_ID_BYTES];
+} cr_call;
+
+typedef struct cr_route {
+    const char *method;
+    const char *path;
+    /* A dialect, by the body: `texts` or not. Or else: */
+    const cr_dialect *plain, *texts;
+    /* An answer without lanes; refuses through call->ask.refusal. */
+    bool (*answer)(cr_call *call);
+    bool open; /* without a key */
+    bool slow; /* runs on the ingest thread */
+} cr_route;
+
+/* The route, or NULL; *other_method: the path is there for another one. */
+const cr_route *cr_route_find(const char *method, const char *path,
+                              bool *other_method);
+
+cr_facts cr_call_facts(const cr_call *call);
+void cr_server_log(const cr_server *server, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+/* Sets the gauges that are looked at, not moved. */
+void cr_server_look(cr_server *server);
+extern const cr_http_app cr_service_app;
+
+/* ops.c: answers without lanes. */
+bool cr_ops_live(cr_call *call);
+bool cr_ops_ready(cr_call *call);
+bool cr_ops_health(cr_call *call);
+bool cr_ops_info(cr_call *call);
+bool cr_ops_models(cr_call *call);
+bool cr_ops_metrics(cr_call *call);
+bool cr_ops_stats(cr_call *call);
+bool cr_ops_reset(cr_call *call);
+bool cr_ops_reload(cr_call *call);
+
+#endif

@@ -1,0 +1,676 @@
+"""The server's promises beside its wire formats: limits, overload, deadlines,
+clients that go away, draining, reloading, keys, settings."""
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import struct
+import threading
+import time
+
+import pytest
+
+from serve import Server, words
+
+QUERY = "how does air flow over a wing"
+
+
+@pytest.fixture
+def start(build, slower):
+    """start(**options) -> Server; all are stopped at the end."""
+    servers = []
+
+    def start_one(**options):
+        servers.append(Server(build / "crossrank", slower, **options))
+        return servers[-1]
+
+    yield start_one
+    for server in servers:
+        if server.process.poll() is None:
+            server.stop()
+
+
+@pytest.fixture(scope="module")
+def server(build, slower):
+    s = Server(build / "crossrank", slower, receive_timeout_ms=700,
+               max_body_bytes=4 << 20)
+    yield s
+    assert s.stop() == 0, s.log
+    assert "Sanitizer" not in s.log
+
+
+def rerank(n, n_words=20):
+    return {"query": QUERY, "texts": [words(n_words, i + 1) for i in range(n)]}
+
+
+def wait_until(condition, seconds=20):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it did not happen"
+        time.sleep(0.01)
+
+
+def in_threads(n, work):
+    """work(i) on n threads at once; what it returned, in order."""
+    results = [None] * n
+
+    def run(i):
+        results[i] = work(i)
+
+    threads = [threading.Thread(target=run, args=(i,)) for i in range(n)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    return results
+
+
+# ---- Scores -----------------------------------------------------------------
+
+
+def test_scores_are_those_of_the_program(server, crossrank):
+    texts = [words(n, n) for n in range(1, 40)]
+    pairs = "".join(f"{QUERY}\t{t}\n" for t in texts)
+    done = crossrank("score", "--activation", "none", "-",
+                     stdin=pairs.encode())
+    want = [float(line) for line in done.stdout.split()]
+    for body in ({"text_1": QUERY, "text_2": texts},
+                 {"queries": [QUERY] * len(texts), "documents": texts}):
+        got = server.post("/score", body).json["data"]
+        assert [item["index"] for item in got] == list(range(len(texts)))
+        assert [item["score"] for item in got] == pytest.approx(want, abs=1e-6)
+
+
+def test_scores_do_not_depend_on_load(server):
+    bodies = [rerank(1 + i % 9, 5 + 3 * i) for i in range(16)]
+    alone = [server.post("/rerank", b).json for b in bodies]
+    for _ in range(2):
+        together = in_threads(
+            16, lambda i: server.post("/rerank", bodies[i]).json)
+        assert together == alone
+
+
+def test_distinct_logits_stay_distinct(server):
+    texts = [words(12, i + 1) for i in range(60)]
+    logits = server.post("/rerank", {"query": QUERY, "texts": texts,
+                                     "raw_scores": True}).json
+    scores = server.post("/rerank", {"query": QUERY, "texts": texts}).json
+    assert [r["index"] for r in logits] == [r["index"] for r in scores]
+    assert len({r["score"] for r in logits}) == len(
+        {r["score"] for r in scores})
+    assert all(0 < r["score"] < 1 for r in scores)
+
+
+def test_odd_texts_are_scored(server):
+    texts = ["", " ", "\0", "a\0b", "é", "😀", "[SEP]", "x" * 100000, "\ud7ff"]
+    got = server.post("/rerank", {"query": "", "texts": texts})
+    assert got.status == 200
+    assert sorted(r["index"] for r in got.json) == list(range(len(texts)))
+
+
+def test_a_thousand_documents(server):
+    got = server.post("/v1/rerank", {"query": QUERY, "top_n": 3,
+                                     "documents": [words(3, i) for i in
+                                                   range(1000)]})
+    assert got.status == 200
+    assert len(got.json["results"]) == 3
+
+
+def test_cutting_at_the_beginning(server):
+    text = words(600) + " gelato"
+    body = {"query": QUERY, "texts": [text], "raw_scores": True}
+    right = server.post("/rerank", body).json
+    left = server.post("/rerank", {**body, "truncation_direction": "Left"})
+    want = server.post("/rerank", {
+        "query": QUERY, "texts": [text[-6 * 560:]], "raw_scores": True,
+        "truncation_direction": "left"})
+    assert left.json != right
+    assert left.json == want.json
+
+
+# ---- Bodies -----------------------------------------------------------------
+
+JSON = b"Content-Type: application/json\r\n"
+
+
+@pytest.mark.parametrize("body, status", [
+    (b"", 400), (b"{", 400), (b"[]", 422), (b"null", 400), (b"\xff\xfe", 400),
+    (b'{"query":"\xff","texts":["a"]}', 400),
+    (b'{"query":"\\ud800","texts":["a"]}', 400),
+    (b'{"query":1e999,"texts":["a"]}', 400),
+    (b'{"query":"a","query":"b","texts":["a"]}', 400),
+    (b'{"query":"q","texts":["a"]} trailing', 400),
+    (b'{"query":"q","texts":[' + b"[" * 3000, 400),
+    (b'{"query":"q","texts":[[["a"]]]}', 422),
+    (b'{"query":"q","texts":{"a":1}}', 422),
+    (b'{"query":"q","texts":[null]}', 422),
+    (b'{"query":null,"texts":["a"]}', 422),
+    (b'{"query":"q","texts":["a"],"truncate":"yes"}', 422),
+    (b'{"query":"q","texts":["a"],"truncation_direction":"Up"}', 422),
+    (b'{"query":"q","texts":["a"],"x":' + b"0" * 2000000 + b"}", 400),
+    (b'{"query":"q","texts":[' + b"0," * 1900000 + b"0]}", 413),
+    (b'{"query":"q","texts":["a"],"junk":"' + b"j" * 3000000 + b'"}', 200),
+])
+def test_bodies(server, body, status):
+    got = server.ask("POST", "/rerank", body,
+                     {"Content-Type": "application/json"})
+    assert got.status == status, got.data[:200]
+    assert server.get("/livez").status == 200
+
+
+def test_a_body_over_the_limit_is_refused_unread(server):
+    head = (b"POST /rerank HTTP/1.1\r\nHost: x\r\n" + JSON +
+            b"Content-Length: 4194305\r\n")
+    for expect in (b"", b"Expect: 100-continue\r\n"):
+        got = server.raw(head + expect + b"\r\n")
+        assert got.startswith(b"HTTP/1.1 413 "), got
+        assert b"max_body_bytes" in got
+
+
+def test_a_chunked_body(server):
+    body = json.dumps(rerank(2)).encode()
+    chunks = b"".join(b"%x\r\n%s\r\n" % (len(c), c)
+                      for c in (body[:10], body[10:50], body[50:]))
+    head = (b"POST /rerank HTTP/1.1\r\nHost: x\r\n" + JSON +
+            b"Connection: close\r\nTransfer-Encoding: chunked\r\n\r\n")
+    got = server.raw(head + chunks + b"0\r\n\r\n")
+    assert got.startswith(b"HTTP/1.1 200 OK"), got
+    many = b"100000\r\n" + b"x" * 0x100000 + b"\r\n"
+    got = server.raw(head + many * 5)  # over 4 MiB: cut off
+    assert not got.startswith(b"HTTP/1.1 200"), got
+    assert server.get("/livez").status == 200
+
+
+@pytest.mark.parametrize("head, status", [
+    (b"Content-Length: 5\r\nContent-Length: 7\r\n", b"400"),
+    (b"Content-Length: 5\r\nContent-Length: 5\r\n", b"400"),
+    (b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n", b"400"),
+    (b"Content-Length: -1\r\n", b"400"),
+    (b"Content-Length: five\r\n", b"400"),
+    (b"X: " + b"h" * 60000 + b"\r\n", b"431"),
+    (b"".join(b"X-%d: y\r\n" % i for i in range(20000)), b"431"),
+])
+def test_heads_that_lie(server, head, status):
+    got = server.raw(b"POST /rerank HTTP/1.1\r\nHost: x\r\n" + JSON + head +
+                     b"\r\nabcde\r\n")
+    assert got.split()[1:2] in ([status], []), got[:100]
+    assert server.get("/livez").status == 200
+
+
+def test_slow_senders_are_cut_off(server):
+    before = server.stats()["connections_swept"]
+
+    def dribble(data):
+        with server.socket() as s:
+            begin = time.monotonic()
+            try:
+                for i in range(1000):
+                    s.sendall(data[i:i + 1] or b"x")
+                    time.sleep(0.05)
+            except OSError:
+                pass
+            return time.monotonic() - begin
+
+    head = b"POST /rerank HTTP/1.1\r\nHost: x\r\n"
+    times = in_threads(3, lambda i: dribble(
+        [head, head + b"Content-Length: 9999\r\n\r\n", b"G"][i]))
+    assert max(times) < 10 * server.slower
+    assert server.stats()["connections_swept"] >= before + 3
+
+
+def test_pipelined_requests(server):
+    one = b"GET /livez HTTP/1.1\r\nHost: x\r\n"
+    got = server.raw(one + b"\r\n" + one + b"\r\n" + one +
+                     b"Connection: close\r\n\r\n")
+    assert got.count(b"HTTP/1.1 200 OK") == 3
+
+
+def test_128_connections_are_answered(server):
+    """libmicrohttpd's epoll loop stalls at exactly 128 ready descriptors."""
+    for n in (127, 128, 129):
+        sockets = [server.socket(20) for _ in range(n)]
+        for s in sockets:
+            s.sendall(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")
+        for s in sockets:
+            assert s.recv(4096).startswith(b"HTTP/1.1 200 OK")
+            s.close()
+
+
+# ---- Overload, deadlines, clients that go -----------------------------------
+
+
+def test_overload_is_refused_at_once(start):
+    s = start(max_queue_tokens=3000)
+    body = rerank(40, 60)
+
+    def post(_):
+        begin = time.monotonic()
+        got = s.post("/rerank", body)
+        return got, time.monotonic() - begin
+
+    results = in_threads(24, post)
+    refused = [got for got, _ in results if got.status == 429]
+    assert {got.status for got, _ in results} == {200, 429}
+    assert all(1 <= int(got.headers["retry-after"]) <= 120 for got in refused)
+    assert all(got.json["error_type"] == "Overloaded" for got in refused)
+    assert s.stats()["refused_overload"] == len(refused)
+    assert s.post("/rerank", body).status == 200
+
+
+def test_one_request_over_the_queue_limit_is_taken_alone(start):
+    s = start(max_queue_tokens=10)
+    assert s.post("/rerank", rerank(20)).status == 200
+
+
+def test_pending_bytes_are_bounded(start):
+    s = start(max_body_bytes=1 << 20, max_pending_bytes=1 << 20)
+    with s.socket() as first:
+        first.sendall(b"POST /rerank HTTP/1.1\r\nHost: x\r\n" + JSON +
+                      b"Content-Length: 1000000\r\n\r\nabc")
+        wait_until(lambda: s.stats()["pending_body_bytes"] >= 1000000)
+        got = s.raw(b"POST /rerank HTTP/1.1\r\nHost: x\r\n" + JSON +
+                    b"Content-Length: 900000\r\n\r\n")
+        assert got.startswith(b"HTTP/1.1 429 "), got
+    wait_until(lambda: s.stats()["pending_body_bytes"] == 0)
+    assert s.post("/rerank", rerank(1)).status == 200
+
+
+def test_work_that_is_late_is_not_computed(start):
+    s = start(threads=1)
+    bulk = threading.Thread(target=s.post, args=("/rerank", rerank(120, 50)))
+    bulk.start()
+    wait_until(lambda: s.stats()["queue_pairs"] > 50)
+    got = s.post("/rerank", rerank(300, 50), X_Request_Timeout_Ms="100")
+    assert got.status == 504
+    assert got.json["error_type"] == "Timeout"
+    bulk.join()
+    stats = s.stats()
+    assert stats["cancelled_deadline"] == 1
+    assert stats["pairs"] < 300
+    for value in ("0", "-1", "x", "1.5", ""):
+        assert s.post("/rerank", rerank(1),
+                      X_Request_Timeout_Ms=value).status in (400, 200)
+    assert s.post("/rerank", rerank(1), X_Request_Timeout_Ms="x").status == 400
+
+
+def test_a_client_that_went_is_not_computed(start):
+    s = start(threads=1)
+    bulk = threading.Thread(target=s.post, args=("/rerank", rerank(60, 80)))
+    bulk.start()
+    wait_until(lambda: s.stats()["queue_pairs"] > 20)
+    body = json.dumps(rerank(200, 80)).encode()
+    request = (b"POST /rerank HTTP/1.1\r\nHost: x\r\n" + JSON +
+               b"Content-Length: %d\r\n\r\n" % len(body)) + body
+    for how in ("close", "reset", "half"):
+        with s.socket() as gone:
+            if how == "reset":
+                gone.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER,
+                                struct.pack("ii", 1, 0))
+            gone.sendall(request)
+            wait_until(lambda: s.stats()["requests_in_flight"] >= 3)
+            if how == "half":
+                gone.shutdown(socket.SHUT_WR)
+                time.sleep(0.1)
+        wait_until(lambda: s.stats()["requests_in_flight"] <= 2)
+    bulk.join()
+    stats = s.stats()
+    assert stats["cancelled_client_gone"] == 3
+    assert stats["pairs"] < 60 + 200
+    assert s.post("/rerank", rerank(1)).status == 200
+
+
+def test_a_small_request_passes_a_large_one(start):
+    s = start(threads=1)
+    s.post("/rerank", rerank(5))
+    begin = time.monotonic()
+    s.post("/rerank", rerank(150, 40))
+    whole = time.monotonic() - begin
+    bulk = threading.Thread(target=s.post, args=("/rerank", rerank(150, 40)))
+    bulk.start()
+    wait_until(lambda: s.stats()["queue_pairs"] > 100)
+    begin = time.monotonic()
+    assert s.post("/rerank", rerank(5)).status == 200
+    assert time.monotonic() - begin < 0.5 * whole
+    assert bulk.is_alive()
+    bulk.join()
+
+
+# ---- Batching ---------------------------------------------------------------
+
+
+def test_a_window_merges_requests(start):
+    s = start(batching_timeout_ms=100, batching_max_batch=96)
+    for body, status in ((rerank(3), 200), (rerank(300), 200)):
+        assert s.post("/rerank", body).status == status
+    s.post("/stats/reset", {})
+    in_threads(16, lambda _: s.post("/rerank", rerank(2)))
+    stats = s.stats()
+    assert stats["batch_pairs"]["mean"] > 4
+    assert stats["pairs"] == 32
+    begin = time.monotonic()
+    s.post("/rerank", rerank(1))
+    assert time.monotonic() - begin >= 0.09
+    begin = time.monotonic()
+    in_threads(12, lambda _: s.post("/rerank", rerank(8)))  # full: at once
+
+
+def test_batching_off_keeps_requests_apart(start):
+    s = start(batching_enabled=False)
+    in_threads(16, lambda _: s.post("/rerank", rerank(2)))
+    stats = s.stats()
+    assert stats["batch_pairs"]["count"] == 16
+    assert stats["group_pairs"]["count"] >= 16
+
+
+def test_without_a_window_nothing_waits(start):
+    s = start()
+    for _ in range(20):
+        s.post("/rerank", rerank(1))
+    assert s.stats()["queue_wait_ms"]["p50"] < 5 * s.slower
+
+
+# ---- Life -------------------------------------------------------------------
+
+
+def test_sigterm_drains(start):
+    s = start()
+    results = []
+    threads = [threading.Thread(
+        target=lambda: results.append(s.post("/rerank", rerank(60, 60))))
+        for _ in range(6)]
+    for t in threads:
+        t.start()
+    wait_until(lambda: s.stats()["requests_in_flight"] >= 5)
+    assert s.stop() == 0, s.log
+    for t in threads:
+        t.join()
+    assert [got.status for got in results] == [200] * 6
+    assert all(len(got.json) == 60 for got in results)
+
+
+def test_the_drain_has_a_limit(start):
+    s = start(threads=1, drain_timeout_ms=100)
+    results = []
+    thread = threading.Thread(
+        target=lambda: results.append(s.post("/rerank", rerank(900, 100))))
+    thread.start()
+    wait_until(lambda: s.stats()["queue_pairs"] > 100)
+    assert s.stop() == 1
+    thread.join()
+    assert [got.status for got in results] == [503]
+
+
+def test_sigint_stops_too(start):
+    assert start().stop(signal.SIGINT) == 0
+
+
+def test_a_port_in_use_is_an_error(start, crossrank):
+    s = start()
+    done = crossrank("serve", "--port", s.port)
+    assert done.returncode == 3
+    assert b"cannot listen" in done.stderr and b"--port 0" in done.stderr
+
+
+def test_a_unix_socket(start, tmp_path):
+    path = tmp_path / "socket"
+    for _ in range(2):
+        s = start(unix_socket=path)
+        assert s.address == f"unix:{path}"
+        assert path.stat().st_mode & 0o777 == 0o600
+        with socket.socket(socket.AF_UNIX) as c:
+            c.connect(str(path))
+            c.sendall(b"GET /livez HTTP/1.1\r\nHost: x\r\n"
+                      b"Connection: close\r\n\r\n")
+            assert c.recv(4096).startswith(b"HTTP/1.1 200 OK")
+        assert s.stop() == 0
+        assert not path.exists()
+    with socket.socket(socket.AF_UNIX) as left:  # by a crash
+        left.bind(str(path))
+    assert start(unix_socket=path).stop() == 0
+
+
+def test_idle_costs_nothing(start):
+    s = start()
+    s.post("/rerank", rerank(3))
+    before = s.stats()["cpu_s"]
+    time.sleep(3)
+    assert s.stats()["cpu_s"] - before < 0.02 * s.slower
+
+
+def test_reload_under_load(start, root, tmp_path):
+    model = tmp_path / "model"
+    shutil.copytree(root / "models/crossrank-minilm-l6", model)
+    s = start(model=model)
+    body = rerank(8)
+    want = s.post("/rerank", body).json
+    stop = threading.Event()
+    answers = []
+
+    def load():
+        # A test that failed must not wait for it: see daemon below.
+        connection = s.connect()
+        while not stop.is_set():
+            answers.append(s.ask("POST", "/rerank", body,
+                                 connection=connection))
+        connection.close()
+
+    threads = [threading.Thread(target=load, daemon=True) for _ in range(3)]
+    for t in threads:
+        t.start()
+    for generation in (2, 3):
+        got = s.post("/admin/reload", {})
+        assert got.status == 200 and got.json["generation"] == generation
+    os.kill(s.process.pid, signal.SIGUSR1)
+    wait_until(lambda: s.stats()["generation"] == 4, 20 * s.slower)
+    with open(model / "model.safetensors", "r+b") as f:
+        f.truncate(1000000)
+    assert s.post("/admin/reload", {}).status == 500
+    assert s.post("/admin/reload", {"model": "/nowhere"}).status == 500
+    assert s.ask("POST", "/admin/reload", b"{}").status == 415
+    stop.set()
+    for t in threads:
+        t.join()
+    assert len(answers) > 3
+    assert all(a.status == 200 and a.json == want for a in answers)
+    stats = s.stats()
+    assert stats["generation"] == 4 and stats["reloads"] == 3
+    metrics = s.get("/metrics").data.decode()
+    assert 'crossrank_reloads_total{result="failed"} 2' in metrics
+
+
+def test_known_scores_must_be_right(start, root, tmp_path, crossrank):
+    model = tmp_path / "model"
+    shutil.copytree(root / "models/crossrank-minilm-l6", model)
+    weights = (model / "model.safetensors").read_bytes()
+    known = {"sha256": hashlib.sha256(weights).hexdigest(), "pairs": [
+        {"query": "capital of italy", "passage": "Rome is the capital",
+         "logit": 2.951843}]}
+    (model / "known_scores.json").write_text(json.dumps(known))
+    s = start(model=model)
+    assert s.stop() == 0
+    assert "known scores right" in s.log
+    known["pairs"][0]["logit"] = -2.0
+    (model / "known_scores.json").write_text(json.dumps(known))
+    done = crossrank("serve", "--port", "0", "--model", model)
+    assert done.returncode == 3 and b"self-check" in done.stderr
+
+
+# ---- Keys and origins -------------------------------------------------------
+
+
+def key_line(name, key):
+    return f"{name} {hashlib.sha256(key.encode()).hexdigest()}\n"
+
+
+def test_api_keys(start, tmp_path):
+    keys = tmp_path / "keys"
+    keys.write_text("# who may ask\n" + key_line("ann", "s3cret"))
+    s = start(api_keys_file=keys, cors_origin="https://app.example")
+    for path in ("/rerank", "/v1/rerank", "/v2/rerank", "/score", "/v1/score",
+                 "/predict", "/tokenize", "/decode", "/reranking", "/",
+                 "/v1/reranking", "/invocations", "/stats/reset",
+                 "/admin/reload"):
+        for headers in ({}, {"Authorization": "Bearer wrong"},
+                        {"Authorization": "s3cret"}):
+            got = s.ask("POST", path, rerank(1), headers)
+            assert got.status == 401, path
+            assert got.headers["www-authenticate"] == "Bearer"
+    for path in ("/info", "/models", "/v1/models", "/stats"):
+        assert s.get(path).status == 401
+    for path in ("/health", "/livez", "/readyz", "/metrics", "/ping", "/"):
+        assert s.get(path).status == 200
+    for headers in ({"Authorization": "Bearer s3cret"},
+                    {"authorization": "bearer s3cret"},
+                    {"X-Api-Key": "s3cret"}):
+        assert s.ask("POST", "/rerank", rerank(1), headers).status == 200
+    keys.write_text(key_line("bob", "n3w"))
+    os.kill(s.process.pid, signal.SIGHUP)
+    new = {"Authorization": "Bearer n3w"}
+    wait_until(lambda: s.ask("POST", "/rerank", rerank(1), new).status == 200)
+    assert s.ask("POST", "/rerank", rerank(1),
+                 {"Authorization": "Bearer s3cret"}).status == 401
+    keys.write_text("broken\n")
+    os.kill(s.process.pid, signal.SIGHUP)
+    wait_until(lambda: "the old keys stay" in s.log)
+    assert s.ask("POST", "/rerank", rerank(1), new).status == 200
+
+
+def test_origins(start):
+    s = start(cors_origin="https://app.example")
+    asked = {"Origin": "https://app.example",
+             "Access-Control-Request-Method": "POST",
+             "Access-Control-Request-Headers": "authorization"}
+    got = s.ask("OPTIONS", "/v1/rerank", headers=asked)
+    assert got.status == 204
+    assert got.headers["access-control-allow-origin"] == "https://app.example"
+    assert "authorization" in got.headers["access-control-allow-headers"]
+    got = s.ask("POST", "/rerank", rerank(1), asked)
+    assert got.headers["access-control-allow-origin"] == "https://app.example"
+    other = {"Origin": "https://evil.example"}
+    got = s.ask("POST", "/rerank", rerank(1), other)
+    assert "access-control-allow-origin" not in got.headers
+
+
+# ---- What it tells ----------------------------------------------------------
+
+
+def series(text):
+    return dict(line.rsplit(" ", 1) for line in text.splitlines()
+                if not line.startswith("#"))
+
+
+def test_metrics_are_there_from_the_start_and_true(start):
+    s = start()
+    before = series(s.get("/metrics").data.decode())
+    assert 100 < len(before) < 150
+    assert before["crossrank_pairs_total"] == "0"
+    assert before["crossrank_ready"] == "1"
+    s.post("/rerank", rerank(3))
+    s.post("/v1/rerank", {"query": "a", "documents": [words(600), "b"]})
+    s.post("/rerank", {"query": 1})
+    after = series(s.get("/metrics").data.decode())
+    assert after.keys() == before.keys()
+    assert after["crossrank_pairs_total"] == "5"
+    assert after['crossrank_requests_total{dialect="tei"}'] == "1"
+    assert after["crossrank_truncated_pairs_total"] == "1"
+    assert after['crossrank_refused_total{reason="invalid"}'] == "1"
+    assert after['crossrank_tokens_total{kind="padded"}'] == "0"
+    assert after["crossrank_request_pairs_sum"] == "5"
+    assert float(after["crossrank_lane_busy_seconds_total"]) > 0
+    assert float(after["crossrank_resident_memory_bytes"]) > 1e7
+
+
+def test_stats_and_their_reset(start):
+    s = start()
+    s.post("/rerank", rerank(3))
+    wait_until(lambda: len(s.stats()["history"]["rows"]) >= 2)
+    stats = s.stats()
+    assert stats["pairs"] == 3
+    assert stats["request_ms"]["count"] == 1
+    assert stats["request_ms"]["p50"] <= stats["request_ms"]["p99"]
+    rows, columns = stats["history"]["rows"], stats["history"]["columns"]
+    assert all(len(row) == len(columns) for row in rows)
+    steps = [b[0] - a[0] for a, b in zip(rows, rows[1:])]
+    assert all(0.3 < step < 1.5 * s.slower for step in steps)
+    assert s.post("/stats/reset", {}).status == 200
+    stats = s.stats()
+    assert stats["pairs"] == 0 and stats["request_ms"]["count"] == 0
+
+
+def test_ids_and_the_access_log(start):
+    s = start(access_log=True)
+    trace = "4bf92f3577b34da6a3ce929d0e0e4736"
+    got = s.ask("POST", "/rerank", rerank(2), {
+        "X-Request-Id": "mine-1",
+        "traceparent": f"00-{trace}-00f067aa0ba902b7-01"})
+    assert got.headers["x-request-id"] == "mine-1"
+    assert re.fullmatch(f"00-{trace}-[0-9a-f]{{16}}-01",
+                        got.headers["traceparent"])
+    odd = s.ask("GET", "/a%22%0ab", headers={"X-Request-Id": "bad id\t",
+                                              "traceparent": "00-zz-1-1"})
+    assert re.fullmatch(r"[0-9a-f-]{36}", odd.headers["x-request-id"])
+    assert "traceparent" not in odd.headers
+    assert s.stop() == 0
+    line = next(x for x in s.log.splitlines() if "mine-1" in x)
+    assert f"trace_id={trace}" in line and 'path="/rerank"' in line
+    assert "status=200" in line and "pairs=2" in line
+    assert sum("access" in x for x in s.log.splitlines()) == 2
+
+
+# ---- Settings ---------------------------------------------------------------
+
+
+def test_settings_from_everywhere(crossrank, tmp_path):
+    config = tmp_path / "c.yaml"
+    config.write_text("port: 1000\nmax_documents: 7\nthreads: 3\n"
+                      "batching:\n  timeout_ms: 20\n  enabled: false\n")
+    done = crossrank("serve", "--config", config, "--threads", "5",
+                     "--print-config", env=dict(
+                         os.environ, CROSSRANK_MAX_DOCUMENTS="8",
+                         CROSSRANK_BATCHING_MAX_BATCH="96",
+                         CROSSRANK_PORT="tcp://10.0.0.1:80"))
+    assert done.returncode == 0, done.stderr
+    text = done.stdout.decode()
+    for line in ("port: 1000", "max_documents: 8", "threads: 5",
+                 "  timeout_ms: 20", "  enabled: false", "  max_batch: 96"):
+        assert f"\n{line}\n" in text, text
+    config.write_text(text)  # what it prints is such a file
+    again = crossrank("serve", "--config", config, "--print-config")
+    assert again.stdout == done.stdout
+
+
+@pytest.mark.parametrize("text, words_of_it", [
+    ("port: 70000", ["c.yaml:1:7", "port", "0 to 65535"]),
+    ("a: 1", ["c.yaml:1:1", "unknown setting a"]),
+    ("batching: {max_batch: x}", ["batching.max_batch", "whole number"]),
+    ("batching: {nope: 1}", ["unknown setting batching.nope"]),
+    ("port: [1]", ["one value is expected"]),
+    ("port: 1\nport: 2", ["there twice"]),
+    ("auto_truncate: maybe", ["true or false"]),
+    ("dtype: fp99", ["auto, fp32, bf16, int8"]),
+    ("- 1", ["mapping"]),
+    ("a: {b", ["not YAML"]),
+])
+def test_wrong_settings_name_themselves(crossrank, tmp_path, text,
+                                        words_of_it):
+    config = tmp_path / "c.yaml"
+    config.write_text(text)
+    done = crossrank("serve", "--config", config, "--print-config")
+    assert done.returncode == 2, done
+    for word in words_of_it:
+        assert word in done.stderr.decode(), done.stderr
+
+
+def test_settings_that_contradict(crossrank):
+    done = crossrank("serve", "--port", "0", "--batching-max-tokens", "100")
+    assert done.returncode == 2
+    assert b"batching.max_tokens is 100" in done.stderr
+    done = crossrank("serve", "--port", "x")
+    assert done.returncode == 2 and b"--port: port is" in done.stderr
+    done = crossrank("serve", "--port", "0", env=dict(
+        os.environ, CROSSRANK_HTTP_THREADS="0"))
+    assert done.returncode == 2 and b"CROSSRANK_HTTP_THREADS" in done.stderr
