@@ -363,7 +363,7 @@ static void on_done(cr_job *job) {
 static bool encode(cr_call *call) {
     cr_ask *ask = &call->ask;
     cr_job *job = &ask->job;
-    int64_t deadline;
+    int64_t deadline = 0;
     cr_error error;
     if (!read_timeout(call, &deadline))
         return false;

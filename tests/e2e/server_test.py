@@ -380,7 +380,7 @@ def test_sigterm_drains(start):
     s = start()
     results = []
     threads = [threading.Thread(
-        target=lambda: results.append(s.post("/rerank", rerank(60, 60))))
+        target=lambda: results.append(s.post("/rerank", rerank(40, 40))))
         for _ in range(6)]
     for t in threads:
         t.start()
@@ -389,7 +389,7 @@ def test_sigterm_drains(start):
     for t in threads:
         t.join()
     assert [got.status for got in results] == [200] * 6
-    assert all(len(got.json) == 60 for got in results)
+    assert all(len(got.json) == 40 for got in results)
 
 
 def test_the_drain_has_a_limit(start):
