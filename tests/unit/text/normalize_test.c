@@ -11,7 +11,7 @@
 #include <cmocka.h>
 
 enum { CLEAN = 1, CJK = 2, STRIP = 4, LOWER = 8, UNCASED = 15 };
-#define TEXT(literal) ((cr_text){(literal), sizeof(literal) - 1})
+#define TEXT(literal) {(literal), sizeof(literal) - 1} /* an initializer */
 
 static const cr_specials NO_SPECIALS;
 
@@ -236,7 +236,7 @@ static void nothing_behind_the_word_is_read(void **state) {
     static const char text[] = "one two three";
     cr_normalizer n = normalizer_of(UNCASED, 100);
     cr_word word;
-    cr_word_reader_start(&reader, &n, TEXT(text), false);
+    cr_word_reader_start(&reader, &n, (cr_text)TEXT(text), false);
     assert_true(cr_word_reader_next(&reader, &word));
     assert_in_range(cr_word_reader_n_read(&reader), 3, 4);
     assert_true(cr_word_reader_next(&reader, &word));

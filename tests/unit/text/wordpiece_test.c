@@ -11,13 +11,13 @@
 
 #include <cmocka.h>
 
-typedef struct vocab {
+typedef struct small_vocab {
     cr_text texts[300];
     size_t n;
     cr_wordpiece wordpiece;
-} vocab;
+} small_vocab;
 
-static void open_vocab(vocab *v, const char *words, const char *prefix) {
+static void open_vocab(small_vocab *v, const char *words, const char *prefix) {
     v->n = 0;
     for (const char *p = words; *p;) {
         size_t len = strcspn(p, " ");
@@ -31,7 +31,7 @@ static void open_vocab(vocab *v, const char *words, const char *prefix) {
 }
 
 /* Pieces as "3@5 7@8": id and end. */
-static const char *pieces_of(const vocab *v, const char *word) {
+static const char *pieces_of(const small_vocab *v, const char *word) {
     static char out[1024];
     uint8_t bytes[256] = {0};
     cr_piece pieces[256];
@@ -50,7 +50,7 @@ static const char *pieces_of(const vocab *v, const char *word) {
 
 static void the_longest_piece_wins(void **state) {
     (void)state;
-    vocab v;
+    small_vocab v;
     open_vocab(&v,
                "a ab abc ##c ##d ##cd abcdefgh abcdefghi ##ijklmnopq "
                "##ijklmnopqrstuvwx un ##afford ##able \xC3\xA9 ##\xC3\xA9",
@@ -77,7 +77,7 @@ static void the_longest_piece_wins(void **state) {
 
 static void texts_come_back(void **state) {
     (void)state;
-    vocab v;
+    small_vocab v;
     open_vocab(&v, "a  ##b", "##"); /* id 1 is not in use */
     assert_int_equal(cr_wordpiece_text(&v.wordpiece, 2).len, 3);
     assert_memory_equal(cr_wordpiece_text(&v.wordpiece, 2).data, "##b", 3);
@@ -89,7 +89,7 @@ static void texts_come_back(void **state) {
 
 static void of_equal_texts_the_last_counts(void **state) {
     (void)state;
-    vocab v;
+    small_vocab v;
     open_vocab(&v, "a ##b a ##b", "##");
     assert_string_equal(pieces_of(&v, "ab"), "2@1 3@2");
     cr_wordpiece_fini(&v.wordpiece);
@@ -97,7 +97,7 @@ static void of_equal_texts_the_last_counts(void **state) {
 
 static void prefixes_of_other_kinds(void **state) {
     (void)state;
-    vocab v;
+    small_vocab v;
     open_vocab(&v, "a b xb xc", "x"); /* one that words may begin with */
     assert_string_equal(pieces_of(&v, "ab"), "0@1 2@2");
     assert_string_equal(pieces_of(&v, "xb"), "2@2");
