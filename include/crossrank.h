@@ -153,6 +153,9 @@ typedef struct cr_ranker_info {
     cr_activation model_activation; /* what the model itself asks for */
     uint64_t weight_bytes;          /* of memory, packed */
     uint64_t workspace_bytes;       /* of memory, all lanes */
+    uint64_t n_pairs_scored;        /* since it was opened, by all callers */
+    uint64_t n_pairs_cut;           /* of these, longer than max_length */
+    uint64_t n_tokens_scored;       /* what is left after cutting */
 } cr_ranker_info;
 
 /* Fills info_bytes bytes of *info: what the caller's header knows of it. */

@@ -48,7 +48,8 @@ typedef struct lane {
     cr_team team;
     uint32_t n_away; /* members that have not left the team */
     cr_token_scratch *scratch;
-    cr_text query;       /* whose tokens are kept */
+    cr_lanes_totals totals; /* of the claim that it scores */
+    cr_text query;          /* whose tokens are kept */
     cr_tokens query_tokens;
 } lane;
 
@@ -61,6 +62,7 @@ struct cr_lanes {
     pthread_cond_t changed;
     bool stop;
     uint32_t n_idle;
+    cr_lanes_totals totals;
     job *first; /* jobs with unclaimed pairs */
     job *last;
     lane lane[]; /* [n] */
@@ -178,11 +180,15 @@ static void add_pair(lane *l, const cr_pair *pair) {
     }
     cr_group *g = &l->group;
     size_t at = g->n_tokens;
+    bool cut;
     size_t n = cr_tokenizer_encode_pair(
         o->tokenizer, l->scratch, pair, &l->query_tokens, o->max_length,
-        o->truncation, l->ids + at, l->type_ids + at, NULL);
+        o->truncation, l->ids + at, l->type_ids + at, &cut);
     for (size_t i = 0; i < n; i++)
         l->positions[at + i] = (uint32_t)i;
+    l->totals.n_pairs++;
+    l->totals.n_cut += cut;
+    l->totals.n_tokens += n;
     g->n_tokens += n;
     l->starts[++g->n_sequences] = (uint32_t)g->n_tokens;
 }
@@ -238,6 +244,7 @@ static cr_status score_claim(lane *l, claim c, cr_error *error) {
     size_t room = l->lanes->options.backend->description.max_group_tokens;
     cr_status status = CR_OK;
     l->query = (cr_text){0};
+    l->totals = (cr_lanes_totals){0};
     for (size_t i = c.first; status == CR_OK && i < c.end;) {
         size_t first = i;
         l->group.n_tokens = 0;
@@ -281,6 +288,12 @@ static void wait_for_work(lane *l) {
     lanes->n_idle--;
 }
 
+static void add_totals(cr_lanes_totals *all, const cr_lanes_totals *more) {
+    all->n_pairs += more->n_pairs;
+    all->n_cut += more->n_cut;
+    all->n_tokens += more->n_tokens;
+}
+
 static void *run_lane(void *argument) {
     lane *l = argument;
     cr_lanes *lanes = l->lanes;
@@ -298,6 +311,7 @@ static void *run_lane(void *argument) {
         cr_error error;
         cr_status status = score_claim(l, c, &error);
         pthread_mutex_lock(&lanes->lock);
+        add_totals(&lanes->totals, &l->totals);
         finish(lanes, c, status, &error);
     }
     pthread_mutex_unlock(&lanes->lock);
@@ -413,6 +427,13 @@ void cr_lanes_free(cr_lanes *lanes) {
     pthread_cond_destroy(&lanes->changed);
     pthread_mutex_destroy(&lanes->lock);
     cr_free(lanes);
+}
+
+cr_lanes_totals cr_lanes_count(cr_lanes *lanes) {
+    pthread_mutex_lock(&lanes->lock);
+    cr_lanes_totals totals = lanes->totals;
+    pthread_mutex_unlock(&lanes->lock);
+    return totals;
 }
 
 uint64_t cr_lanes_bytes(const cr_lanes *lanes) { return lanes->bytes; }

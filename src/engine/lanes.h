@@ -41,6 +41,14 @@ void cr_lanes_free(cr_lanes *lanes);
 /* Blocks until all pairs are scored, or the first failure. */
 cr_status cr_lanes_run(cr_lanes *lanes, const cr_work *work, cr_error *error);
 
+/* What was scored since the lanes were made. */
+typedef struct cr_lanes_totals {
+    uint64_t n_pairs;
+    uint64_t n_cut; /* pairs longer than max_length */
+    uint64_t n_tokens;
+} cr_lanes_totals;
+cr_lanes_totals cr_lanes_count(cr_lanes *lanes);
+
 /* Memory of all lanes beside the backend's. */
 uint64_t cr_lanes_bytes(const cr_lanes *lanes);
 

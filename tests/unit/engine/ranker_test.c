@@ -394,6 +394,31 @@ static void info_fills_what_the_caller_knows(void **state) {
     cr_ranker_close(r);
 }
 
+static void info_counts_what_is_scored_and_cut(void **state) {
+    (void)state;
+    static const char LONG[] = "a b c d e f g h i j";
+    const cr_pair pairs[] = {{{"q", 1}, {"a", 1}},
+                             {{"q", 1}, {LONG, sizeof LONG - 1}},
+                             {{"q", 1}, {LONG, 7}}}; /* a b c d fits */
+    float scores[3];
+    cr_options o;
+    cr_ranker *r;
+    cr_ranker_info info;
+    cr_options_init(&o);
+    o.model = CR_SOURCE_ROOT "/models/crossrank-minilm-l6";
+    o.threads = 2;
+    o.max_length = 8;
+    assert_int_equal(cr_ranker_open(&o, &r, NULL), CR_OK);
+    for (uint64_t round = 1; round <= 2; round++) {
+        assert_int_equal(cr_score(r, pairs, 3, scores, NULL), CR_OK);
+        cr_ranker_get_info(r, &info);
+        assert_int_equal(info.n_pairs_scored, 3 * round);
+        assert_int_equal(info.n_pairs_cut, round);
+        assert_int_equal(info.n_tokens_scored, (5 + 8 + 8) * round);
+    }
+    cr_ranker_close(r);
+}
+
 /* ---- After a fork ------------------------------------------------------- */
 
 /* 0 where the child's call was refused with the reason. */
@@ -469,6 +494,7 @@ int main(void) {
         cmocka_unit_test(wrong_options_name_themselves),
         cmocka_unit_test(options_of_later_versions),
         cmocka_unit_test(info_fills_what_the_caller_knows),
+        cmocka_unit_test(info_counts_what_is_scored_and_cut),
         cmocka_unit_test(a_fork_is_refused_instead_of_waiting),
         cmocka_unit_test(activations_are_those_of_scoring),
     };
