@@ -83,3 +83,14 @@ cr_status cr_common_open(const cr_common *common, cr_ranker **ranker,
     cr_status status = cr_common_options(common, path, &options, error);
     return status == CR_OK ? cr_ranker_open(&options, ranker, error) : status;
 }
+
+void cr_common_note_cut(const cr_common *common, const cr_ranker *ranker) {
+    cr_ranker_info info;
+    cr_ranker_get_info(ranker, &info);
+    if (info.n_pairs_cut && !common->quiet)
+        fprintf(stderr,
+                "crossrank: %llu of %llu pairs have more than %u tokens: the "
+                "rest was not read\n",
+                (unsigned long long)info.n_pairs_cut,
+                (unsigned long long)info.n_pairs_scored, info.max_length);
+}

@@ -72,6 +72,10 @@ cr_status cr_common_options(const cr_common *common,
 cr_status cr_common_open(const cr_common *common, cr_ranker **ranker,
                          cr_error *error);
 
+/* Says on standard error how many of the scored pairs were cut, if any: what
+ * a model does not see should not go unnoticed. */
+void cr_common_note_cut(const cr_common *common, const cr_ranker *ranker);
+
 /* The dtype that was asked for. */
 const char *cr_common_dtype(const cr_common *common);
 

@@ -213,6 +213,8 @@ static cr_status evaluate(const eval_options *o, cr_ranker *ranker,
     if (status == CR_OK && o->save)
         status = save_run(o->save, collection, scores, error);
     if (status == CR_OK)
+        cr_common_note_cut(&o->common, ranker);
+    if (status == CR_OK)
         status = report(o, collection, scores, seconds, error);
     cr_free(scores);
     return status;

@@ -227,6 +227,7 @@ static int rank_file(const rank_options *o, const char *path) {
             write_ranking(&kept, wanted_form(o), bulk.query, ranker, &error);
     }
     free_ranking(&kept);
+    cr_common_note_cut(&o->common, ranker);
     cr_ranker_close(ranker);
     return cr_bulk_finish(&bulk, &outcome, status, &error);
 }

@@ -58,6 +58,7 @@ static int run(int argc, char **argv) {
     if (status != CR_OK)
         return cr_command_fail(&error);
     status = cr_bulk_run(&bulk, ranker, &outcome, &error);
+    cr_common_note_cut(&common, ranker);
     cr_ranker_close(ranker);
     return cr_bulk_finish(&bulk, &outcome, status, &error);
 }
@@ -87,8 +88,9 @@ const cr_command cr_command_score = {
         "exit code\n"
         "3, after the scores of all lines before it.\n"
         "\n"
-        "The last line on standard error is pairs_per_second=N, without "
-        "start-up.\n",
+        "Standard error says how many pairs were longer than the model reads, "
+        "if any, and\n"
+        "in its last line pairs_per_second=N, without start-up.\n",
     .examples = "  crossrank score pairs.tsv >scores.txt\n"
                 "  cut -f 4,5 run.tsv | crossrank score --activation none -\n"
                 "  crossrank score --skip-errors --threads 8 pairs.jsonl\n",

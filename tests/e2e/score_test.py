@@ -231,6 +231,17 @@ def test_max_length_is_kept(crossrank):
     assert scores_of(cut) == scores_of(whole)  # 3 specials, 1 query, 10 words
 
 
+def test_what_is_cut_is_said(crossrank):
+    lines = f"q\t{'word ' * 509}\nq\tp\nq\t{'word ' * 508}\n".encode()
+    done = crossrank("score", "-", stdin=lines)
+    assert "1 of 3 pairs have more than 512 tokens" in message_of(done)
+    done = crossrank("score", "--max-length", "5", "-", stdin=lines)
+    assert "2 of 3 pairs have more than 5 tokens" in message_of(done)
+    assert crossrank("score", "--quiet", "-", stdin=lines).stderr == b""
+    done = crossrank("score", "-", stdin=b"q\tp\n")
+    assert len(message_of(done).splitlines()) == 1
+
+
 def test_activations(crossrank, expected, tmp_path):
     import math
     path = write_tsv(tmp_path / "p", PAIRS)
