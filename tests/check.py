@@ -178,14 +178,22 @@ def print_summary(results):
     print("\nSlowest:")
     for result in sorted(timed, key=lambda r: -r.seconds)[:N_SLOWEST]:
         print(f"  {result.seconds:7.2f} s  {slowest_name(result)}")
-    for outcome, title in (("skipped", "Skipped"), ("failed", "Failed")):
-        chosen = [r for r in results if r.outcome == outcome]
-        if not chosen:
-            continue
-        print(f"\n{title}:")
-        for result in chosen:
-            detail = result.detail.strip().replace("\n", "\n      ")
-            print(f"  {result.name}" + (f"\n      {detail}" if detail else ""))
+    reasons = {}
+    for result in results:
+        if result.outcome == "skipped":
+            reasons.setdefault(result.detail, []).append(result.name)
+    if reasons:
+        print("\nSkipped:")
+    for reason, names in reasons.items():
+        print(f"  {reason}")
+        for name in names:
+            print(f"      {name}")
+    failed = [r for r in results if r.outcome == "failed"]
+    if failed:
+        print("\nFailed:")
+    for result in failed:
+        detail = result.detail.strip().replace("\n", "\n      ")
+        print(f"  {result.name}" + (f"\n      {detail}" if detail else ""))
 
 
 def main():

@@ -1,6 +1,9 @@
 """What the end-to-end tests share: files of pairs and readings of output."""
 
 import json
+import os
+
+import pytest
 
 
 def scores_of(done):
@@ -22,3 +25,12 @@ def write_jsonl(path, rows):
 
 def message_of(done):
     return done.stderr.decode()
+
+
+def open_terminal():
+    """Both ends of a pseudo-terminal: what is read, what a program gets. Bare
+    roots (chroot, some containers) have no devices for it."""
+    try:
+        return os.openpty()
+    except OSError as error:
+        pytest.skip(f"no pseudo-terminal here ({error}): mount /dev/pts")

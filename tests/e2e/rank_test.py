@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 
-from helpers import message_of, scores_of, write_tsv
+from helpers import message_of, open_terminal, scores_of, write_tsv
 
 QUERY = "What is the capital of Italy?"
 PASSAGES = ["Paris is the capital and largest city of France.",
@@ -141,11 +141,10 @@ def test_empty_query_and_odd_bytes(tiny):
 
 
 def test_table_on_a_terminal(build, path):
-    pty = pytest.importorskip("pty")
     import fcntl
     import struct
     import termios
-    master, slave = pty.openpty()
+    master, slave = open_terminal()
     fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 50, 0, 0))
     program = subprocess.Popen(
         [build / "crossrank", "rank", "--query", QUERY, path], stdout=slave,

@@ -11,7 +11,7 @@ import time
 
 import pytest
 
-from helpers import message_of, scores_of, write_jsonl, write_tsv
+from helpers import message_of, open_terminal, scores_of, write_jsonl, write_tsv
 
 PAIRS = [("capital of Italy", "Rome is the capital of Italy."),
          ("capital of Italy", "Paris is the capital of France."),
@@ -337,9 +337,8 @@ def test_no_progress_without_a_terminal(tiny, tmp_path):
 
 
 def test_progress_on_a_terminal(build, tmp_path):
-    pty = pytest.importorskip("pty")
     path = write_tsv(tmp_path / "p", PAIRS * 20)
-    master, slave = pty.openpty()
+    master, slave = open_terminal()
     program = subprocess.Popen([build / "crossrank", "score", path],
                                stdout=subprocess.PIPE, stderr=slave)
     os.close(slave)

@@ -53,7 +53,7 @@ def test_skip_with_its_reason(tmp_path):
         tmp_path, "echo 1..2; echo 'ok 1 - a'; echo '# skip: no data here'\n"
         "echo 'not ok 2 # SKIP b'\n")
     assert (code, count(output)) == (0, "1 passed, 0 failed, 1 skipped")
-    assert "t0: b\n      no data here" in output
+    assert "no data here\n      t0: b\n" in output
 
 
 @pytest.mark.parametrize("script,says", [
