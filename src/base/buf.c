@@ -10,9 +10,7 @@
 #include <string.h>
 #include <unistd.h>
 
-void cr_buf_init(cr_buf *buf, size_t max) {
-    *buf = (cr_buf){.max = max};
-}
+void cr_buf_init(cr_buf *buf, size_t max) { *buf = (cr_buf){.max = max}; }
 
 void cr_buf_fini(cr_buf *buf) {
     cr_free(buf->data);

@@ -47,7 +47,8 @@ int cr_status_grpc_code(cr_status status) {
 /* Drops a multi-byte character that the buffer's end has cut in two. */
 static void drop_cut_character(char *s, size_t len) {
     size_t back = 0;
-    while (back < len && back < 3 && ((uint8_t)s[len - 1 - back] & 0xc0) == 0x80)
+    while (back < len && back < 3 &&
+           ((uint8_t)s[len - 1 - back] & 0xc0) == 0x80)
         back++;
     if (back < len && (uint8_t)s[len - 1 - back] >= 0xc0) {
         uint8_t lead = (uint8_t)s[len - 1 - back];

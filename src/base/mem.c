@@ -17,8 +17,8 @@ static _Atomic uint64_t fail_at = UINT64_MAX;
 enum { HUGE_BYTES = 2 << 20 };
 
 static bool refused(void) {
-    uint64_t n = atomic_fetch_add_explicit(&n_allocations, 1,
-                                           memory_order_relaxed);
+    uint64_t n =
+        atomic_fetch_add_explicit(&n_allocations, 1, memory_order_relaxed);
     return n >= atomic_load_explicit(&fail_at, memory_order_relaxed);
 }
 

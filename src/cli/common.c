@@ -13,7 +13,6 @@ const char *const CR_ACTIVATION_CHOICES[] = {"model", "none", "sigmoid", NULL};
 const char *const CR_PAIR_FORMAT_CHOICES[] = {"auto", "tsv", "jsonl", NULL};
 const char *const CR_PASSAGE_FORMAT_CHOICES[] = {"auto", "text", "jsonl", NULL};
 
-
 static bool is_model(const char *folder) {
     char path[CR_COMMON_PATH_BYTES];
     int len = snprintf(path, sizeof path, "%s/config.json", folder);

@@ -48,9 +48,9 @@ static void fill_options(serve_flags *f) {
     f->options[f->n++] = (cr_option)CR_TEXT_OPTION(
         "config", "FILE", &f->config,
         "YAML file of settings, by their names with _ for -");
-    f->options[f->n++] = (cr_option)CR_FLAG(
-        "print-config", &f->print_config,
-        "print all settings as such a file, and end");
+    f->options[f->n++] =
+        (cr_option)CR_FLAG("print-config", &f->print_config,
+                           "print all settings as such a file, and end");
     for (size_t i = 0; i < CR_N_SETTINGS; i++) {
         cr_setting_flag_name(&CR_SETTINGS[i], f->names[i]);
         describe(&CR_SETTINGS[i], f->helps[i], sizeof f->helps[i]);
@@ -116,8 +116,7 @@ static void serve_until_told(cr_server *server, const sigset_t *signals) {
         cr_error error;
         if (sigwait(signals, &number) != 0)
             continue;
-        if (number == SIGHUP &&
-            cr_server_reload_keys(server, &error) != CR_OK)
+        if (number == SIGHUP && cr_server_reload_keys(server, &error) != CR_OK)
             fprintf(stderr, "crossrank: the old keys stay: %s\n",
                     error.message);
         if (number == SIGUSR1)
@@ -170,8 +169,8 @@ static int run(int argc, char **argv) {
     cr_operands operands = {NULL, 0, 0};
     cr_error error;
     fill_options(&flags);
-    int code = cr_command_parse(&cr_command_serve, flags.options, flags.n,
-                                argc, argv, &operands, 0);
+    int code = cr_command_parse(&cr_command_serve, flags.options, flags.n, argc,
+                                argv, &operands, 0);
     if (code != CR_GO_ON)
         return code;
     if (gather(&flags, &settings, &texts, &error) != CR_OK)

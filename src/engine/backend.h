@@ -26,10 +26,10 @@ typedef struct cr_group {
 } cr_group;
 
 typedef struct cr_backend_options {
-    const char *device; /* NULL: the backend's own default */
-    const char *dtype;  /* NULL: "auto" */
-    const char *isa;    /* NULL: "auto" */
-    uint32_t lanes;     /* >= 1 */
+    const char *device;  /* NULL: the backend's own default */
+    const char *dtype;   /* NULL: "auto" */
+    const char *isa;     /* NULL: "auto" */
+    uint32_t lanes;      /* >= 1 */
     uint32_t max_length; /* tokens of the longest sequence to come */
 } cr_backend_options;
 

@@ -18,8 +18,8 @@ enum { BYTES_PER_TOKEN = 4 };
 /* On the stack of the caller of cr_lanes_run. */
 typedef struct job {
     const cr_work *work;
-    size_t next;          /* first pair that no lane has claimed */
-    size_t n_out;         /* pairs claimed and not yet finished */
+    size_t next;  /* first pair that no lane has claimed */
+    size_t n_out; /* pairs claimed and not yet finished */
     size_t n_claims;
     uint64_t tokens;      /* guessed, of the whole job */
     uint64_t tokens_left; /* guessed, of the unclaimed pairs */
@@ -111,8 +111,8 @@ static bool suits_team(const cr_lanes *lanes, const job *j) {
 static claim take(cr_lanes *lanes) {
     job *j = lanes->first;
     claim c = {j, j->next, j->next};
-    uint64_t want = suits_team(lanes, j) ? j->tokens_left
-                                         : claim_tokens(lanes, j);
+    uint64_t want =
+        suits_team(lanes, j) ? j->tokens_left : claim_tokens(lanes, j);
     for (uint64_t got = 0; c.end < j->work->n && got < want; c.end++) {
         uint64_t tokens = guess_tokens(lanes, pair_of(j->work, c.end));
         if (c.end > c.first && got + tokens / 2 > want)

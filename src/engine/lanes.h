@@ -28,8 +28,8 @@ typedef struct cr_work {
     cr_text query;
     const cr_text *passages;
     size_t n;
-    float *logits;      /* logit of pair i at i * logit_step */
-    size_t logit_step;  /* in bytes */
+    float *logits;     /* logit of pair i at i * logit_step */
+    size_t logit_step; /* in bytes */
 } cr_work;
 
 /* Starts one thread a lane of the backend. */

@@ -34,16 +34,18 @@ CR_INLINE void score_tile(const cr_tile *t, float *scores, size_t ld,
                           const size_t rows, const size_t panels) {
     v16 sum[CR_ROWS][CR_PANELS];
     CR_UNROLL
-    for (size_t i = 0; i < rows; i++)
+    for (size_t i = 0; i < rows; i++) {
         CR_UNROLL
         for (size_t j = 0; j < panels; j++)
             sum[i][j] = v16_zero();
+    }
     cr_tile_add(t, rows, panels, sum);
     CR_UNROLL
-    for (size_t i = 0; i < rows; i++)
+    for (size_t i = 0; i < rows; i++) {
         CR_UNROLL
         for (size_t j = 0; j < panels; j++)
             v16_store(scores + i * ld + j * CR_PANEL, sum[i][j]);
+    }
 }
 
 /* One row of scores to weights exp2(factor (s - max)), not yet divided by
@@ -73,10 +75,11 @@ CR_INLINE void value_tile(const cr_tile *t, const float *sums, float *out,
                           const size_t panels) {
     v16 sum[CR_ROWS][CR_PANELS];
     CR_UNROLL
-    for (size_t i = 0; i < rows; i++)
+    for (size_t i = 0; i < rows; i++) {
         CR_UNROLL
         for (size_t j = 0; j < panels; j++)
             sum[i][j] = v16_zero();
+    }
     cr_tile_add(t, rows, panels, sum);
     CR_UNROLL
     for (size_t i = 0; i < rows; i++) {

@@ -61,9 +61,11 @@ static void pack(const float *panels, size_t k, size_t n, void *packed,
         ((uint16_t *)packed)[i] = cr_bf16_of(panels[i]);
 }
 
-const cr_gemm_ops CR_ISA_NAME(gemm_bf16) = {.fast = false,
-                                            .a_bytes = CR_A_BYTES,
-                                            .b_bytes = CR_B_BYTES,
-                                            .convert = convert,
-                                            .pack = pack,
-                                            .run = run_passes};
+const cr_gemm_ops CR_ISA_NAME(gemm_bf16) = {
+    .fast = false,
+    .a_bytes = CR_A_BYTES,
+    .b_bytes = CR_B_BYTES,
+    .convert = convert,
+    .pack = pack,
+    .run = run_passes,
+};

@@ -1,7 +1,7 @@
 /* The bf16 matrix product on AVX512-BF16: two terms a lane and instruction.
  *
  * The instruction rounds after each of its two products and treats subnormal
- * numbers as zero, so its bits are its own; they still depend on a pair alone. */
+ * numbers as zero, so its bits are its own; they depend on a pair alone. */
 #include "kernels/tile.h"
 
 #include "kernels/bf16.h"
@@ -77,4 +77,5 @@ const cr_gemm_ops CR_ISA_NAME(gemm_bf16_avx512) = {
     .b_bytes = CR_B_BYTES,
     .convert = convert,
     .pack = pack,
-    .run = run_passes};
+    .run = run_passes,
+};

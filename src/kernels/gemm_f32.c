@@ -42,9 +42,11 @@ static void pack(const float *panels, size_t k, size_t n, void *packed,
     memcpy(packed, panels, k * n * sizeof *panels);
 }
 
-const cr_gemm_ops CR_ISA_NAME(gemm_f32) = {.fast = true,
-                                           .a_bytes = CR_A_BYTES,
-                                           .b_bytes = CR_B_BYTES,
-                                           .convert = convert,
-                                           .pack = pack,
-                                           .run = run_passes};
+const cr_gemm_ops CR_ISA_NAME(gemm_f32) = {
+    .fast = true,
+    .a_bytes = CR_A_BYTES,
+    .b_bytes = CR_B_BYTES,
+    .convert = convert,
+    .pack = pack,
+    .run = run_passes,
+};

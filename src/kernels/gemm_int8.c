@@ -52,8 +52,8 @@ static void convert(const float *x, size_t ld, size_t m, size_t k, void *a,
         scales[row] = cr_int8_scale(from, k, &factor);
         for (size_t i = 0; i < k; i += CR_PANEL) {
             int32_t q[CR_PANEL];
-            v16i_store(q, v16_to_int(v16_mul(v16_load(from + i),
-                                             v16_set(factor))));
+            v16i_store(
+                q, v16_to_int(v16_mul(v16_load(from + i), v16_set(factor))));
             for (size_t lane = 0; lane < CR_PANEL; lane++)
                 to[i + lane] = (int16_t)q[lane];
         }
@@ -68,8 +68,8 @@ static void pack(const float *panels, size_t k, size_t n, void *packed,
         int16_t *to = (int16_t *)packed + column * k;
         for (size_t lane = 0; lane < CR_PANEL; lane++) {
             float factor;
-            scales[column + lane] = cr_int8_column_scale(panel + lane, k,
-                                                         &factor);
+            scales[column + lane] =
+                cr_int8_column_scale(panel + lane, k, &factor);
             offsets[column + lane] = 0;
             for (size_t i = 0; i < k; i++)
                 to[i / 2 * 2 * CR_PANEL + lane * 2 + i % 2] =
@@ -88,4 +88,5 @@ const cr_gemm_ops CR_ISA_NAME(gemm_int8) = {
     .b_bytes = CR_B_BYTES,
     .convert = convert,
     .pack = pack,
-    .run = run_passes};
+    .run = run_passes,
+};

@@ -52,8 +52,8 @@ static void convert(const float *x, size_t ld, size_t m, size_t k, void *a,
         scales[row] = cr_int8_scale(from, k, &factor);
         for (size_t i = 0; i < k; i += CR_PANEL) {
             int32_t q[CR_PANEL];
-            v16i_store(q, v16_to_int(v16_mul(v16_load(from + i),
-                                             v16_set(factor))));
+            v16i_store(
+                q, v16_to_int(v16_mul(v16_load(from + i), v16_set(factor))));
             for (size_t lane = 0; lane < CR_PANEL; lane++)
                 to[i + lane] = (uint8_t)(q[lane] + CR_SHIFT);
         }
@@ -85,4 +85,5 @@ const cr_gemm_ops CR_ISA_NAME(gemm_int8_vnni) = {
     .b_bytes = CR_B_BYTES,
     .convert = convert,
     .pack = pack,
-    .run = run_passes};
+    .run = run_passes,
+};

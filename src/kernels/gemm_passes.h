@@ -52,15 +52,16 @@ CR_INLINE void run_tile(const pass *p, size_t row, const size_t rows,
     float *c = g->c + row * g->ldc + p->column;
     cr_sum sum[CR_ROWS][CR_PANELS];
     CR_UNROLL
-    for (size_t i = 0; i < rows; i++)
+    for (size_t i = 0; i < rows; i++) {
         CR_UNROLL
         for (size_t j = 0; j < panels; j++)
-            sum[i][j] = p->k0 ? sum_load(c + i * g->ldc + j * CR_PANEL)
-                              : sum_zero();
+            sum[i][j] =
+                p->k0 ? sum_load(c + i * g->ldc + j * CR_PANEL) : sum_zero();
+    }
     const char *next = p->next;
     if (next)
-        next += row / CR_ROWS * steps_of(p->k) * p->lines_a_step *
-                CR_LINE_BYTES;
+        next +=
+            row / CR_ROWS * steps_of(p->k) * p->lines_a_step * CR_LINE_BYTES;
     for (size_t left = p->k; left; left -= t.k) {
         t.k = left < CR_K_STEP ? left : CR_K_STEP;
         tile_add(&t, rows, panels, sum);
@@ -72,16 +73,16 @@ CR_INLINE void run_tile(const pass *p, size_t row, const size_t rows,
         }
     }
     CR_UNROLL
-    for (size_t i = 0; i < rows; i++)
+    for (size_t i = 0; i < rows; i++) {
         CR_UNROLL
         for (size_t j = 0; j < panels; j++)
             sum_store(c + i * g->ldc + j * CR_PANEL, sum[i][j]);
+    }
 }
 
 /* What becomes of a tile's finished sums, which still lie in the nearest
  * cache: cheaper than having it in every tile's code. */
-static void finish_tile(const pass *p, size_t row, size_t rows,
-                        size_t panels) {
+static void finish_tile(const pass *p, size_t row, size_t rows, size_t panels) {
     const cr_gemm *g = p->g;
     for (size_t i = row; i < row + rows; i++)
         for (size_t j = p->column; j < p->column + panels * CR_PANEL;

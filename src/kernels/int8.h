@@ -45,8 +45,8 @@ static inline int8_t cr_int8_of(float x, float factor) {
 CR_INLINE v16 cr_int8_finish(const cr_gemm *g, size_t row, size_t column,
                              v16i sum) {
     v16i exact = v16i_sub(sum, v16i_load(g->b.offsets + column));
-    v16 scale = v16_mul(v16_set(g->a_scales[row]),
-                        v16_load(g->b.scales + column));
+    v16 scale =
+        v16_mul(v16_set(g->a_scales[row]), v16_load(g->b.scales + column));
     return v16_fma(v16i_to_float(exact), scale, v16_load(g->b.bias + column));
 }
 

@@ -38,8 +38,7 @@ extern const cr_gemm_ops CR_ISA_NAME(gemm_bf16_avx512);
 void CR_ISA_NAME(attention_f32)(const cr_attention_f32 *args);
 void CR_ISA_NAME(layer_norm)(const cr_layer_norm *args);
 void CR_ISA_NAME(embedding)(const cr_embedding *args);
-void CR_ISA_NAME(map)(cr_epilogue epilogue, const float *x, float *y,
-                      size_t n);
+void CR_ISA_NAME(map)(cr_epilogue epilogue, const float *x, float *y, size_t n);
 void CR_ISA_NAME(exp2)(const float *x, float *y, size_t n);
 #endif
 

@@ -37,19 +37,19 @@ typedef enum cr_dtype {
 
 /* Weights of a linear layer, packed for one table and precision. */
 typedef struct cr_matrix {
-    size_t k;            /* inputs, a multiple of 16 */
-    size_t n;            /* outputs, a multiple of 16 */
-    const void *panels;  /* [n / 16] panels of k * 16 packed weights */
-    const float *bias;   /* [n] */
-    const float *scales; /* [n] of int8, else NULL */
+    size_t k;               /* inputs, a multiple of 16 */
+    size_t n;               /* outputs, a multiple of 16 */
+    const void *panels;     /* [n / 16] panels of k * 16 packed weights */
+    const float *bias;      /* [n] */
+    const float *scales;    /* [n] of int8, else NULL */
     const int32_t *offsets; /* [n] of int8: what the sums are too large by */
 } cr_matrix;
 
 /* c[m][n] = epilogue(a[m][k] b[k][n] + bias[n]) + residual[m][n], for the
  * columns of b that `b` names. */
 typedef struct cr_gemm {
-    const void *a;    /* [m] rows as the table's convert leaves them */
-    size_t a_step;    /* bytes from row to row */
+    const void *a;         /* [m] rows as the table's convert leaves them */
+    size_t a_step;         /* bytes from row to row */
     const float *a_scales; /* [m] of int8, else unused */
     size_t m;              /* may be 0 */
     cr_matrix b;
@@ -85,8 +85,8 @@ typedef struct cr_attention_f32 {
     size_t first_row, end_row;
     size_t n_heads;
     size_t head_width;
-    float scale;    /* of q k^T, before softmax */
-    float *out;     /* [length][ld_out]; rows outside the range untouched */
+    float scale; /* of q k^T, before softmax */
+    float *out;  /* [length][ld_out]; rows outside the range untouched */
     size_t ld_out;
     float *scratch; /* cr_attention_scratch_floats(length, head_width) */
 } cr_attention_f32;

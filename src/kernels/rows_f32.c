@@ -23,8 +23,8 @@ CR_INLINE void normalize(const cr_layer_norm *g, const float *x, float *out) {
     v16 scale = v16_set(1 / sqrtf(variance + g->eps));
     for (size_t i = 0; i < width; i += CR_PANEL) {
         v16 d = v16_mul(v16_sub(v16_load(x + i), mean), scale);
-        v16_store(out + i, v16_fma(d, v16_load(g->gain + i),
-                                   v16_load(g->bias + i)));
+        v16_store(out + i,
+                  v16_fma(d, v16_load(g->gain + i), v16_load(g->bias + i)));
     }
 }
 

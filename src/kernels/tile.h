@@ -42,8 +42,7 @@ typedef struct cr_tile_of {
 
 /* sum[rows][panels] += a b; rows and panels must be constants. */
 CR_INLINE void cr_tile_add(const cr_tile *t, const size_t rows,
-                           const size_t panels,
-                           v16 sum[CR_ROWS][CR_PANELS]) {
+                           const size_t panels, v16 sum[CR_ROWS][CR_PANELS]) {
     const float *restrict a = t->a;
     const float *restrict b = t->b;
     const size_t lda = t->lda, panel_step = t->panel_step;

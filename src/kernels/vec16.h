@@ -50,8 +50,8 @@ CR_INLINE v16 v16_max(v16 a, v16 b) { return _mm512_max_ps(a, b); }
 CR_INLINE v16 v16_min(v16 a, v16 b) { return _mm512_min_ps(a, b); }
 CR_INLINE v16 v16_fma(v16 a, v16 b, v16 c) { return _mm512_fmadd_ps(a, b, c); }
 CR_INLINE v16 v16_round(v16 a) {
-    return _mm512_roundscale_ps(a, _MM_FROUND_TO_NEAREST_INT |
-                                       _MM_FROUND_NO_EXC);
+    return _mm512_roundscale_ps(a,
+                                _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
 }
 CR_INLINE v16 v16_pow2(v16 n) {
     __m512i e = _mm512_cvtps_epi32(_mm512_add_ps(n, _mm512_set1_ps(127)));
@@ -223,14 +223,14 @@ CR_INLINE v16 v16_fma(v16 a, v16 b, v16 c) {
 }
 CR_INLINE v16 v16_round(v16 a) { CR_V16_EACH(vrndnq_f32(a.q[i])); }
 CR_INLINE v16 v16_pow2(v16 n) {
-    CR_V16_EACH(vreinterpretq_f32_s32(vshlq_n_s32(
-        vcvtnq_s32_f32(vaddq_f32(n.q[i], vdupq_n_f32(127))), 23)));
+    CR_V16_EACH(vreinterpretq_f32_s32(
+        vshlq_n_s32(vcvtnq_s32_f32(vaddq_f32(n.q[i], vdupq_n_f32(127))), 23)));
 }
 CR_INLINE v16 v16_first(size_t n, v16 a, v16 rest) {
     static const int32_t lane[4] = {0, 1, 2, 3};
-    CR_V16_EACH(vbslq_f32(
-        vcltq_s32(vld1q_s32(lane), vdupq_n_s32((int32_t)n - 4 * i)), a.q[i],
-        rest.q[i]));
+    CR_V16_EACH(
+        vbslq_f32(vcltq_s32(vld1q_s32(lane), vdupq_n_s32((int32_t)n - 4 * i)),
+                  a.q[i], rest.q[i]));
 }
 
 #else /* ref, base: plain C */

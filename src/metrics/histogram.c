@@ -59,8 +59,8 @@ double cr_histogram_quantile(const cr_histogram *h, double q) {
     uint64_t total = cr_histogram_count(h);
     double wanted = q * (double)total, seen = 0;
     for (size_t i = 0; total && i < CR_HISTOGRAM_BUCKETS; i++) {
-        double n = (double)atomic_load_explicit(&h->counts[i],
-                                                memory_order_relaxed);
+        double n =
+            (double)atomic_load_explicit(&h->counts[i], memory_order_relaxed);
         if (n > 0 && seen + n >= wanted) {
             double low = low_of(i), high = low_of(i + 1);
             return low + (high - low) * (wanted - seen) / n;

@@ -112,10 +112,10 @@ static cr_status write_histogram(cr_buf *out, const histogram_row *r,
                                  const cr_histogram *h, cr_error *error) {
     cr_status status = write_head(out, r->name, r->help, "histogram", error);
     for (uint32_t p = r->first; status == CR_OK && p <= r->last; p += r->step)
-        status = cr_buf_printf(
-            out, error, PREFIX "%s_bucket{le=\"%.9g\"} %llu\n", r->name,
-            (double)(UINT64_C(1) << p) * r->unit,
-            (unsigned long long)cr_histogram_count_to(h, p));
+        status =
+            cr_buf_printf(out, error, PREFIX "%s_bucket{le=\"%.9g\"} %llu\n",
+                          r->name, (double)(UINT64_C(1) << p) * r->unit,
+                          (unsigned long long)cr_histogram_count_to(h, p));
     unsigned long long count = cr_histogram_count(h);
     if (status == CR_OK)
         status = cr_buf_printf(out, error,
@@ -133,8 +133,8 @@ cr_status cr_metrics_write(const cr_metrics *m, cr_buf *out, cr_error *error) {
         counters[i] = (double)cr_metrics_counter(m, (cr_counter_id)i);
     for (size_t i = 0; i < CR_N_GAUGES; i++)
         gauges[i] = (double)cr_metrics_gauge(m, (cr_gauge_id)i);
-    cr_status status = write_scalars(out, COUNTERS, CR_N_COUNTERS, "counter",
-                                     counters, error);
+    cr_status status =
+        write_scalars(out, COUNTERS, CR_N_COUNTERS, "counter", counters, error);
     if (status == CR_OK)
         status =
             write_scalars(out, GAUGES, CR_N_GAUGES, "gauge", gauges, error);

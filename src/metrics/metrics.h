@@ -88,6 +88,7 @@
 #define CR_METRIC_HISTOGRAM_ID(id, name, help, first, last, step)              \
     CR_HISTOGRAM_##id,
 
+/* clang-format off */
 typedef enum cr_counter_id {
     CR_COUNTER_LIST(CR_METRIC_COUNTER_ID)
     CR_TIME_COUNTER_LIST(CR_METRIC_COUNTER_ID) CR_N_COUNTERS
@@ -100,6 +101,7 @@ typedef enum cr_histogram_id {
     CR_TIME_HISTOGRAM_LIST(CR_METRIC_HISTOGRAM_ID)
     CR_SIZE_HISTOGRAM_LIST(CR_METRIC_HISTOGRAM_ID) CR_N_HISTOGRAMS
 } cr_histogram_id;
+/* clang-format on */
 
 typedef struct cr_metrics {
     _Atomic uint64_t counters[CR_N_COUNTERS];

@@ -33,9 +33,9 @@ typedef struct cr_amount {
 
 typedef struct cr_batcher_view {
     int64_t now_ns;
-    int64_t oldest_ns;  /* arrival of the oldest waiting pair */
+    int64_t oldest_ns; /* arrival of the oldest waiting pair */
     cr_amount waiting;
-    cr_amount released; /* what is left of the batch released last */
+    cr_amount released;  /* what is left of the batch released last */
     uint32_t idle_lanes; /* the one that asks included */
     bool hurry;          /* draining: no waiting for others */
 } cr_batcher_view;

@@ -47,8 +47,8 @@ static cr_status open_model(cr_generation *g, const cr_options *o,
                        "the model has %u labels; serve takes models with one",
                        c->n_labels);
     g->truncation = o->truncation;
-    g->activation = o->activation == CR_ACTIVATION_MODEL ? c->activation
-                                                         : o->activation;
+    g->activation =
+        o->activation == CR_ACTIVATION_MODEL ? c->activation : o->activation;
     return CR_OK;
 }
 

@@ -160,10 +160,9 @@ static cr_status encode_pair(encoder *e, uint32_t i, cr_pair pair,
     if (status != CR_OK)
         return status;
     keep_query(e, pair.query);
-    n = cr_tokenizer_encode_pair(e->tokenizer, e->scratch, &pair,
-                                 &e->query_tokens, e->max_length,
-                                 e->options->truncation, job->ids + at,
-                                 e->type_ids, &truncated);
+    n = cr_tokenizer_encode_pair(
+        e->tokenizer, e->scratch, &pair, &e->query_tokens, e->max_length,
+        e->options->truncation, job->ids + at, e->type_ids, &truncated);
     job->n_first[i] = count_first(e->type_ids, n);
     if (truncated && e->options->refuse_long)
         return refuse_long(e, i, pair, error);

@@ -29,8 +29,8 @@ struct cr_job {
     uint32_t max_group_tokens;
 
     /* Set by the owner before submitting. */
-    uint64_t client;     /* whose turn it counts against */
-    int64_t deadline_ns; /* on the monotonic clock, 0: none */
+    uint64_t client;                    /* whose turn it counts against */
+    int64_t deadline_ns;                /* on the monotonic clock, 0: none */
     bool (*is_gone)(const cr_job *job); /* NULL: never; quick, any thread */
     void (*done)(cr_job *job); /* on a lane's thread, with no lock held; the
                                   job may be freed in it */
@@ -48,16 +48,16 @@ struct cr_job {
     int64_t deficit;
     int64_t checked_ns; /* when is_gone was asked last */
     struct cr_client *owner_client;
-    cr_job *behind;            /* of the same client */
-    cr_job *earlier, *later;   /* by arrival */
-    cr_job *finished_behind;   /* in a list of finished jobs */
+    cr_job *behind;          /* of the same client */
+    cr_job *earlier, *later; /* by arrival */
+    cr_job *finished_behind; /* in a list of finished jobs */
 };
 
 /* How pairs become tokens. */
 typedef struct cr_encode_options {
     cr_truncation truncation;
-    bool keep_end;              /* cut at the beginning of a text */
-    bool refuse_long;           /* no cutting: an overlong pair is an error */
+    bool keep_end;               /* cut at the beginning of a text */
+    bool refuse_long;            /* no cutting: an overlong pair is an error */
     uint32_t max_passage_tokens; /* 0: as many as there is room */
 } cr_encode_options;
 

@@ -9,8 +9,8 @@
 enum {
     MAX_SLICES = 64,
     MIN_MEMBER_TOKENS = 12,  /* rows that a team's member should have */
-    GONE_CHECK_NS = 1000000, /* a job's caller is asked after at most so often */
-    SWEEP_NS = 1000000       /* deadlines are looked through */
+    GONE_CHECK_NS = 1000000, /* between two looks whether a caller is gone */
+    SWEEP_NS = 1000000       /* between two looks through deadlines */
 };
 
 typedef struct lane {
@@ -44,8 +44,8 @@ struct cr_pipeline {
     uint64_t n_deadlines; /* jobs with one that are not done */
     int64_t swept_ns;
     uint64_t done_tokens;
-    int64_t done_ns;   /* lane time they took */
-    cr_job *finished;  /* to be handed back when the lock is free */
+    int64_t done_ns;  /* lane time they took */
+    cr_job *finished; /* to be handed back when the lock is free */
     lane lanes[];
 };
 
@@ -169,10 +169,10 @@ static void spend(cr_pipeline *p, const lane *l) {
         const cr_slice *s = &l->slices[i];
         uint64_t tokens = s->job->starts[s->end] - s->job->starts[s->first];
         uint64_t pairs = s->end - s->first;
-        p->released.pairs -= pairs < p->released.pairs ? pairs
-                                                       : p->released.pairs;
-        p->released.tokens -= tokens < p->released.tokens ? tokens
-                                                          : p->released.tokens;
+        p->released.pairs -=
+            pairs < p->released.pairs ? pairs : p->released.pairs;
+        p->released.tokens -=
+            tokens < p->released.tokens ? tokens : p->released.tokens;
     }
 }
 
@@ -202,8 +202,7 @@ static bool take_group(cr_pipeline *p, lane *l, int64_t *look_again_ns) {
                                  .must_take = a.new_batch,
                                  .one_job = a.one_job};
         p->released = a.released;
-        l->n_slices =
-            cr_queue_take(&p->queue, &limits, l->slices, MAX_SLICES);
+        l->n_slices = cr_queue_take(&p->queue, &limits, l->slices, MAX_SLICES);
         if (l->n_slices == 0) { /* the next pair is of the next batch */
             p->released = (cr_amount){0, 0};
             continue;
@@ -288,9 +287,9 @@ static cr_status score_group(lane *l, cr_error *error) {
     cr_backend *backend = l->generation->backend;
     lay_out(l);
     form_team(l);
-    cr_status status = backend->ops->score(
-        backend, l->index, &l->team, 0, &l->group,
-        l->generation->rooms[l->index].logits, error);
+    cr_status status =
+        backend->ops->score(backend, l->index, &l->team, 0, &l->group,
+                            l->generation->rooms[l->index].logits, error);
     if (l->team.n_members > 1) {
         pthread_mutex_lock(&l->pipeline->lock);
         while (l->n_away)
@@ -377,10 +376,9 @@ static void join_team(lane *l) {
     p->n_idle--;
     pthread_mutex_unlock(&p->lock);
     cr_error error;
-    backend->ops->score(backend, l->index, &leader->team, l->member,
-                        &leader->group,
-                        leader->generation->rooms[leader->index].logits,
-                        &error);
+    backend->ops->score(
+        backend, l->index, &leader->team, l->member, &leader->group,
+        leader->generation->rooms[leader->index].logits, &error);
     pthread_mutex_lock(&p->lock);
     p->n_idle++;
     l->leader = NULL;
@@ -495,13 +493,13 @@ void cr_pipeline_hurry(cr_pipeline *p) {
 cr_pipeline_state cr_pipeline_look(cr_pipeline *p) {
     pthread_mutex_lock(&p->lock);
     const cr_job *oldest = p->queue.oldest;
-    cr_pipeline_state s = {
-        .waiting_pairs = p->queue.n_pairs,
-        .waiting_tokens = p->queue.n_tokens,
-        .oldest_age_ns = oldest ? cr_now_ns() - oldest->queued_ns : 0,
-        .lanes = p->options.lanes,
-        .busy_lanes = p->options.lanes - p->n_idle,
-        .tokens_per_second = rate_of(p)};
+    cr_pipeline_state s = {.waiting_pairs = p->queue.n_pairs,
+                           .waiting_tokens = p->queue.n_tokens,
+                           .oldest_age_ns =
+                               oldest ? cr_now_ns() - oldest->queued_ns : 0,
+                           .lanes = p->options.lanes,
+                           .busy_lanes = p->options.lanes - p->n_idle,
+                           .tokens_per_second = rate_of(p)};
     pthread_mutex_unlock(&p->lock);
     return s;
 }

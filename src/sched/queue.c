@@ -11,8 +11,8 @@
 typedef struct cr_client {
     uint64_t id;
     int64_t deficit;
-    bool fresh;           /* in the list of those that come next */
-    cr_job *first, *last; /* its jobs with waiting pairs */
+    bool fresh;                /* in the list of those that come next */
+    cr_job *first, *last;      /* its jobs with waiting pairs */
     struct cr_client *behind;  /* in its list */
     struct cr_client *chained; /* in its bucket */
 } cr_client;

@@ -57,8 +57,7 @@ bool cr_ask_bool(cr_ask *ask, const json_t *body, const char *key,
 }
 
 bool cr_ask_number(cr_ask *ask, const json_t *body, const char *key,
-                   int64_t min, int64_t max, int64_t fallback,
-                   int64_t *value) {
+                   int64_t min, int64_t max, int64_t fallback, int64_t *value) {
     const json_t *field = json_object_get(body, key);
     *value = fallback;
     if (!field || json_is_null(field))
@@ -185,8 +184,8 @@ static bool read_direction(cr_ask *ask, const json_t *body) {
     const char *name = json_string_value(field);
     if (!field || json_is_null(field))
         return true;
-    ask->encode.keep_end = name && (!strcmp(name, "Left") ||
-                                    !strcmp(name, "left"));
+    ask->encode.keep_end =
+        name && (!strcmp(name, "Left") || !strcmp(name, "left"));
     if (ask->encode.keep_end ||
         (name && (!strcmp(name, "Right") || !strcmp(name, "right"))))
         return true;
@@ -253,10 +252,10 @@ bool cr_ask_rank(cr_ask *ask) {
         return cr_refuse(&ask->refusal, CR_REFUSAL_UNREADY,
                          "no memory for %u results", n);
     for (uint32_t i = 0; i < n; i++)
-        ask->results[i] = (cr_result){
-            .index = i,
-            .logit = ask->job.logits[i],
-            .score = activate(ask->activation, ask->job.logits[i])};
+        ask->results[i] =
+            (cr_result){.index = i,
+                        .logit = ask->job.logits[i],
+                        .score = activate(ask->activation, ask->job.logits[i])};
     if (ask->sorted)
         qsort(ask->results, n, sizeof *ask->results,
               ask->last_tie_first ? last_tie_first : first_tie_first);

@@ -70,8 +70,8 @@ struct cr_ask {
     bool sorted;              /* best first, else in order */
     bool last_tie_first;      /* of equal logits the higher index */
     bool return_documents;
-    bool details; /* truncated and tokens with every result */
-    bool single;  /* the answer is of one, not a list of one */
+    bool details;      /* truncated and tokens with every result */
+    bool single;       /* the answer is of one, not a list of one */
     const char *model; /* as the request named it, or NULL */
     char **owned;      /* [n_owned] texts made for it */
     uint32_t n_owned;

@@ -24,7 +24,8 @@ void cr_history_add(cr_history *h, const cr_metrics *m, int64_t now_ns,
     *r = (cr_history_row){
         .at_s = (double)(now_ns - started_ns) * 1e-9,
         .requests_per_s = rate(&h->requests, answered(m), s),
-        .pairs_per_s = rate(&h->pairs, cr_metrics_counter(m, CR_COUNT_PAIRS), s),
+        .pairs_per_s =
+            rate(&h->pairs, cr_metrics_counter(m, CR_COUNT_PAIRS), s),
         .tokens_per_s =
             rate(&h->tokens, cr_metrics_counter(m, CR_COUNT_TOKENS_REAL), s),
         .refused_per_s = rate(
@@ -35,8 +36,7 @@ void cr_history_add(cr_history *h, const cr_metrics *m, int64_t now_ns,
         .lanes_busy =
             rate(&h->busy_ns, cr_metrics_counter(m, CR_COUNT_LANE_BUSY), s) *
             1e-9 / (lanes > 0 ? lanes : 1),
-        .cpu =
-            rate(&h->cpu_ns, cr_metrics_counter(m, CR_COUNT_CPU), s) * 1e-9,
+        .cpu = rate(&h->cpu_ns, cr_metrics_counter(m, CR_COUNT_CPU), s) * 1e-9,
         .memory_bytes = (double)cr_metrics_gauge(m, CR_GAUGE_RESIDENT),
         .in_flight = (double)cr_metrics_gauge(m, CR_GAUGE_IN_FLIGHT)};
     h->n++;

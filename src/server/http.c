@@ -56,14 +56,14 @@ struct cr_http {
 /* ---- Connections -------------------------------------------------------- */
 
 static conn *conn_of(struct MHD_Connection *connection) {
-    const union MHD_ConnectionInfo *info = MHD_get_connection_info(
-        connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
+    const union MHD_ConnectionInfo *info =
+        MHD_get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
     return info ? info->socket_context : NULL;
 }
 
 static int fd_of(struct MHD_Connection *connection) {
-    const union MHD_ConnectionInfo *info = MHD_get_connection_info(
-        connection, MHD_CONNECTION_INFO_CONNECTION_FD);
+    const union MHD_ConnectionInfo *info =
+        MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
     return info ? info->connect_fd : -1;
 }
 
@@ -203,9 +203,8 @@ static bool hold(cr_exchange *x, size_t bytes) {
 }
 
 static void let_go(cr_exchange *x) {
-    uint64_t sum =
-        atomic_fetch_sub(&x->http->pending_bytes, x->held_bytes) -
-        x->held_bytes;
+    uint64_t sum = atomic_fetch_sub(&x->http->pending_bytes, x->held_bytes) -
+                   x->held_bytes;
     x->held_bytes = 0;
     cr_metrics_set(x->http->metrics, CR_GAUGE_PENDING_BYTES, (int64_t)sum);
 }
@@ -405,7 +404,8 @@ static enum MHD_Result on_request(void *context,
 }
 
 static void on_completed(void *context, struct MHD_Connection *connection,
-                         void **exchange, enum MHD_RequestTerminationCode code) {
+                         void **exchange,
+                         enum MHD_RequestTerminationCode code) {
     cr_http *http = context;
     cr_exchange *x = *exchange;
     *exchange = NULL;

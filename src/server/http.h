@@ -46,8 +46,8 @@ struct cr_exchange {
         char value[CR_HEADER_VALUE_BYTES];
     } headers[CR_MAX_HEADERS];
     size_t n_headers;
-    bool close; /* the connection, after the answer */
-    void *state;               /* the application's */
+    bool close;                 /* the connection, after the answer */
+    void *state;                /* the application's */
     cr_exchange *ingest_behind; /* in the ingest thread's queue */
 };
 

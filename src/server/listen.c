@@ -27,10 +27,10 @@ static bool is_abandoned(const struct sockaddr_un *address) {
     if (stat(address->sun_path, &info) != 0 || !S_ISSOCK(info.st_mode))
         return false;
     int fd = open_socket(AF_UNIX);
-    bool refused = fd >= 0 &&
-                   connect(fd, (const struct sockaddr *)address,
-                           sizeof *address) != 0 &&
-                   errno == ECONNREFUSED;
+    bool refused =
+        fd >= 0 &&
+        connect(fd, (const struct sockaddr *)address, sizeof *address) != 0 &&
+        errno == ECONNREFUSED;
     if (fd >= 0)
         close(fd);
     return refused;

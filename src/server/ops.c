@@ -79,20 +79,19 @@ bool cr_ops_metrics(cr_call *call) {
 
 /* ---- /stats ------------------------------------------------------------- */
 
-static void put_counter(cr_json_out *out, const cr_metrics *m,
-                        const char *name, cr_counter_id id) {
+static void put_counter(cr_json_out *out, const cr_metrics *m, const char *name,
+                        cr_counter_id id) {
     cr_json_put(out, ",\"%s\":%llu", name,
                 (unsigned long long)cr_metrics_counter(m, id));
 }
 
 static void put_gauge(cr_json_out *out, const cr_metrics *m, const char *name,
                       cr_gauge_id id) {
-    cr_json_put(out, ",\"%s\":%lld", name,
-                (long long)cr_metrics_gauge(m, id));
+    cr_json_put(out, ",\"%s\":%lld", name, (long long)cr_metrics_gauge(m, id));
 }
 
-static void put_summary(cr_json_out *out, const cr_metrics *m,
-                        const char *name, cr_histogram_id id, double unit) {
+static void put_summary(cr_json_out *out, const cr_metrics *m, const char *name,
+                        cr_histogram_id id, double unit) {
     cr_summary s = cr_metrics_summary(m, id);
     cr_json_put(out,
                 ",\"%s\":{\"count\":%llu,\"mean\":%.6g,\"p50\":%.6g,"
@@ -196,8 +195,8 @@ bool cr_ops_reload(cr_call *call) {
     ask->body = cr_json_in_parse(x->body.data, x->body.len, &ask->refusal);
     if (!ask->body)
         return false;
-    cr_status status = cr_server_reload(
-        call->server, cr_ask_name(ask->body, "model"), &error);
+    cr_status status =
+        cr_server_reload(call->server, cr_ask_name(ask->body, "model"), &error);
     if (status != CR_OK)
         return cr_refuse(&ask->refusal, CR_REFUSAL_BACKEND,
                          "the old model goes on: %s", error.message);

@@ -11,10 +11,10 @@
 /* id, HTTP status */
 #define CR_REFUSAL_LIST(X)                                                     \
     X(NONE, 200)                                                               \
-    X(MALFORMED, 400)  /* no JSON, or headers that contradict */               \
-    X(SHAPE, 422)      /* JSON of another shape or type */                     \
-    X(EMPTY, 422)      /* nothing to score */                                  \
-    X(LIMIT, 422)      /* more documents or tokens than allowed */             \
+    X(MALFORMED, 400) /* no JSON, or headers that contradict */                \
+    X(SHAPE, 422)     /* JSON of another shape or type */                      \
+    X(EMPTY, 422)     /* nothing to score */                                   \
+    X(LIMIT, 422)     /* more documents or tokens than allowed */              \
     X(MEDIA, 415)                                                              \
     X(SIZE, 413)                                                               \
     X(AUTH, 401)                                                               \

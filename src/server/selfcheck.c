@@ -66,14 +66,12 @@ static cr_status check_company(cr_pipeline *pipeline, cr_generation *g,
         {text("banana"), text("Bananas are rich in potassium and grow in the "
                               "tropics, where they are eaten daily.")}};
     float alone[N_BUILT_IN], together[N_BUILT_IN];
-    cr_status status =
-        score(pipeline, g, pairs, N_BUILT_IN, together, error);
+    cr_status status = score(pipeline, g, pairs, N_BUILT_IN, together, error);
     for (uint32_t i = 0; status == CR_OK && i < N_BUILT_IN; i++) {
         status = score(pipeline, g, &pairs[i], 1, &alone[i], error);
         bool same = memcmp(&alone[i], &together[i], sizeof *alone) == 0;
         if (status == CR_OK &&
-            (!isfinite(alone[i]) ||
-             (g->backend->description.exact && !same)))
+            (!isfinite(alone[i]) || (g->backend->description.exact && !same)))
             status = cr_fail(error, CR_ERR_MODEL,
                              "self-check: pair %u scores %.9g alone and %.9g "
                              "in company: this machine or build computes "
@@ -124,14 +122,13 @@ static cr_status check_list(cr_pipeline *pipeline, cr_generation *g,
                            "known_scores.json: row %u needs query, passage and "
                            "logit",
                            n);
-        pairs[n].query = (cr_text){json_string_value(query),
-                                   json_string_length(query)};
-        pairs[n].passage = (cr_text){json_string_value(passage),
-                                     json_string_length(passage)};
+        pairs[n].query =
+            (cr_text){json_string_value(query), json_string_length(query)};
+        pairs[n].passage =
+            (cr_text){json_string_value(passage), json_string_length(passage)};
     }
     bool fp32 = strcmp(g->backend->description.dtype, "fp32") == 0;
-    cr_status status =
-        n ? score(pipeline, g, pairs, n, logits, error) : CR_OK;
+    cr_status status = n ? score(pipeline, g, pairs, n, logits, error) : CR_OK;
     return status == CR_OK
                ? compare(list, logits, n,
                          fp32 ? FP32_TOLERANCE : OTHER_TOLERANCE, error)
@@ -151,8 +148,8 @@ static cr_status check_known(cr_pipeline *pipeline, cr_generation *g,
     return status;
 }
 
-cr_status cr_selfcheck_run(cr_pipeline *pipeline, cr_generation *g,
-                           bool *known, cr_error *error) {
+cr_status cr_selfcheck_run(cr_pipeline *pipeline, cr_generation *g, bool *known,
+                           cr_error *error) {
     cr_status status = check_company(pipeline, g, error);
     return status == CR_OK ? check_known(pipeline, g, known, error) : status;
 }

@@ -144,15 +144,14 @@ static cr_status try_reload(cr_server *s, const char *model, cr_error *error) {
     bool known;
     pthread_mutex_lock(&s->lock);
     uint32_t number = s->generation->number + 1;
-    char *path = model ? NULL
-                       : cr_strndup(cr_model_path(s->generation->model),
-                                    strlen(cr_model_path(
-                                        s->generation->model)));
+    char *path = model
+                     ? NULL
+                     : cr_strndup(cr_model_path(s->generation->model),
+                                  strlen(cr_model_path(s->generation->model)));
     pthread_mutex_unlock(&s->lock);
-    cr_status status =
-        model || path
-            ? open_generation(s, model ? model : path, number, &g, error)
-            : cr_fail_memory(error, 1, "a path");
+    cr_status status = model || path ? open_generation(s, model ? model : path,
+                                                       number, &g, error)
+                                     : cr_fail_memory(error, 1, "a path");
     cr_free(path);
     if (status != CR_OK)
         return status;
@@ -170,10 +169,9 @@ cr_status cr_server_reload(cr_server *s, const char *model, cr_error *error) {
     pthread_mutex_lock(&s->reload_lock);
     cr_status status = try_reload(s, model, error);
     pthread_mutex_unlock(&s->reload_lock);
-    cr_metrics_count(&s->metrics,
-                     status == CR_OK ? CR_COUNT_RELOADS_DONE
-                                     : CR_COUNT_RELOADS_FAILED,
-                     1);
+    cr_metrics_count(
+        &s->metrics,
+        status == CR_OK ? CR_COUNT_RELOADS_DONE : CR_COUNT_RELOADS_FAILED, 1);
     if (status == CR_OK)
         cr_server_log(s, "reloaded the model");
     else
@@ -259,8 +257,7 @@ cr_status cr_server_open(const cr_server_options *options, cr_server **server,
     bool known = false;
     if (!s)
         return cr_fail_memory(error, sizeof *s, "a server");
-    cr_status status =
-        cr_keys_new(s->settings->api_keys_file, &s->keys, error);
+    cr_status status = cr_keys_new(s->settings->api_keys_file, &s->keys, error);
     if (status == CR_OK)
         status = open_generation(s, NULL, 1, &s->generation, error);
     if (status == CR_OK)

@@ -141,9 +141,9 @@ static void count_refusal(cr_metrics *m, cr_refusal_kind kind) {
 /* Seconds until the queue as it is will be empty. */
 static unsigned retry_after(cr_server *server) {
     cr_pipeline_state s = cr_pipeline_look(server->pipeline);
-    double seconds = s.tokens_per_second > 0 ? (double)s.waiting_tokens /
-                                                   s.tokens_per_second
-                                             : 1;
+    double seconds = s.tokens_per_second > 0
+                         ? (double)s.waiting_tokens / s.tokens_per_second
+                         : 1;
     return seconds < 1 ? 1 : seconds > 120 ? 120 : (unsigned)ceil(seconds);
 }
 
@@ -277,8 +277,7 @@ cr_facts cr_call_facts(const cr_call *call) {
         .settings = s,
         .model_name = s->served_model_name
                           ? s->served_model_name
-                          : folder_name(cr_model_path(
-                                call->generation->model)),
+                          : folder_name(cr_model_path(call->generation->model)),
         .generation = call->generation,
         .labels = call->labels};
 }
@@ -295,8 +294,8 @@ static bool read_body(cr_call *call) {
     if (ask->body) {
         bool documents = json_object_get(ask->body, "documents") != NULL;
         bool texts = json_object_get(ask->body, "texts") != NULL;
-        ask->dialect = route->texts && texts && !documents ? route->texts
-                                                           : route->plain;
+        ask->dialect =
+            route->texts && texts && !documents ? route->texts : route->plain;
     }
     if (!json_type && dialect_of(call)->needs_json_type)
         return cr_refuse(&ask->refusal, CR_REFUSAL_MEDIA,
@@ -344,8 +343,7 @@ static bool read_timeout(cr_call *call, int64_t *deadline_ns) {
                          given);
     if (ms > 86400000)
         ms = 86400000;
-    *deadline_ns =
-        ms ? call->exchange->received_ns + (int64_t)ms * 1000000 : 0;
+    *deadline_ns = ms ? call->exchange->received_ns + (int64_t)ms * 1000000 : 0;
     return true;
 }
 
@@ -498,19 +496,16 @@ static void log_access(const cr_call *call) {
     for (char *p = path; *p; p++)
         if ((uint8_t)*p < 0x21 || *p == '"' || (uint8_t)*p >= 0x7f)
             *p = '?';
-    cr_server_log(call->server,
-                  "access request_id=%s trace_id=%s method=%s path=\"%s\" "
-                  "status=%d bytes=%zu ms=%.2f queue_ms=%.2f pairs=%u "
-                  "tokens=%llu truncated=%u",
-                  call->request_id, *call->trace_id ? call->trace_id : "-",
-                  x->method, path, x->status, x->out_bytes,
-                  (double)(end - x->begun_ns) / 1e6,
-                  job->started_ns
-                      ? (double)(job->started_ns - job->queued_ns) / 1e6
-                      : 0,
-                  call->ask.n_pairs,
-                  (unsigned long long)cr_ask_n_tokens(&call->ask),
-                  job->n_truncated);
+    cr_server_log(
+        call->server,
+        "access request_id=%s trace_id=%s method=%s path=\"%s\" "
+        "status=%d bytes=%zu ms=%.2f queue_ms=%.2f pairs=%u "
+        "tokens=%llu truncated=%u",
+        call->request_id, *call->trace_id ? call->trace_id : "-", x->method,
+        path, x->status, x->out_bytes, (double)(end - x->begun_ns) / 1e6,
+        job->started_ns ? (double)(job->started_ns - job->queued_ns) / 1e6 : 0,
+        call->ask.n_pairs, (unsigned long long)cr_ask_n_tokens(&call->ask),
+        job->n_truncated);
 }
 
 static void on_end(void *context, cr_exchange *x) {

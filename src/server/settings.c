@@ -28,8 +28,9 @@ const cr_setting CR_SETTINGS[] = {
          "model folder in Hugging Face layout (default: the one shipped)"),
     TEXT("backend", backend, "what computes (default cpu)"),
     TEXT("device", device, "device of the backend (default cpu)"),
-    CHOICE("dtype", dtype, DTYPES, "number format of the weights "
-                                   "(default auto)"),
+    CHOICE("dtype", dtype, DTYPES,
+           "number format of the weights "
+           "(default auto)"),
     TEXT("isa", isa, "instruction set (default: the fastest there is)"),
     NUMBER("threads", threads, 0, 1024,
            "lanes that score, 0 for as many as CPU quota and affinity give "
@@ -215,8 +216,7 @@ void cr_setting_show(const cr_settings *settings, const cr_setting *setting,
         snprintf(text, bytes, "%s", *(const bool *)value ? "true" : "false");
         return;
     case CR_SETTING_CHOICE:
-        snprintf(text, bytes, "%s",
-                 setting->choices[*(const uint32_t *)value]);
+        snprintf(text, bytes, "%s", setting->choices[*(const uint32_t *)value]);
         return;
     case CR_SETTING_TEXT:
         break;
@@ -230,8 +230,7 @@ void cr_setting_show(const cr_settings *settings, const cr_setting *setting,
 
 /* ---- All of them -------------------------------------------------------- */
 
-cr_status cr_settings_from_environment(cr_settings *settings,
-                                       cr_error *error) {
+cr_status cr_settings_from_environment(cr_settings *settings, cr_error *error) {
     cr_status status = CR_OK;
     for (size_t i = 0; status == CR_OK && i < CR_N_SETTINGS; i++) {
         char name[CR_SETTING_NAME_BYTES];

@@ -25,9 +25,9 @@ typedef enum cr_document_style {
 } cr_document_style;
 
 typedef struct cr_settings {
-    const char *model; /* NULL: the one that is shipped */
+    const char *model;                  /* NULL: the one that is shipped */
     const char *backend, *device, *isa; /* NULL: the default */
-    uint32_t dtype; /* an index of auto, fp32, bf16, int8 */
+    uint32_t dtype;                     /* an index of auto, fp32, bf16, int8 */
     uint32_t threads;
     uint32_t max_length;
     uint32_t truncation; /* cr_truncation */

@@ -40,8 +40,8 @@ static cr_status set_scalar(reader *r, const cr_setting *setting,
     if (r->seen[i])
         return fail_at(r, value, "there twice: ", setting->name);
     r->seen[i] = true;
-    char *text = cr_strndup(null ? "" : scalar(value),
-                            null ? 0 : strlen(scalar(value)));
+    char *text =
+        cr_strndup(null ? "" : scalar(value), null ? 0 : strlen(scalar(value)));
     if (!text)
         return cr_fail_memory(r->error, 1, "a setting");
     r->texts->list[r->texts->n++] = text;
@@ -60,8 +60,8 @@ static cr_status set_pair(reader *r, const char *group,
     *inner = NULL;
     if (key->type != YAML_SCALAR_NODE)
         return fail_at(r, key, "a setting's name must be a word", "");
-    snprintf(name, CR_SETTING_NAME_BYTES, "%s%s%.40s", group,
-             *group ? "." : "", scalar(key));
+    snprintf(name, CR_SETTING_NAME_BYTES, "%s%s%.40s", group, *group ? "." : "",
+             scalar(key));
     if (value->type == YAML_MAPPING_NODE && !*group) {
         *inner = value;
         return CR_OK;
@@ -113,13 +113,11 @@ static cr_status parse(reader *r, const cr_buf *text) {
         status = read_top(r, yaml_document_get_root_node(&r->document));
         yaml_document_delete(&r->document);
     } else {
-        status = cr_fail_at(r->error, CR_ERR_ARGUMENT,
-                            parser.problem_mark.line + 1,
-                            parser.problem_mark.column + 1,
-                            "%s:%zu:%zu: not YAML: %s", r->path,
-                            parser.problem_mark.line + 1,
-                            parser.problem_mark.column + 1,
-                            parser.problem ? parser.problem : "no reason");
+        status = cr_fail_at(
+            r->error, CR_ERR_ARGUMENT, parser.problem_mark.line + 1,
+            parser.problem_mark.column + 1, "%s:%zu:%zu: not YAML: %s", r->path,
+            parser.problem_mark.line + 1, parser.problem_mark.column + 1,
+            parser.problem ? parser.problem : "no reason");
     }
     yaml_parser_delete(&parser);
     return status;
@@ -128,10 +126,8 @@ static cr_status parse(reader *r, const cr_buf *text) {
 cr_status cr_settings_from_file(cr_settings *settings, const char *path,
                                 cr_setting_texts *texts, cr_error *error) {
     cr_buf text;
-    reader r = {.path = path,
-                .settings = settings,
-                .texts = texts,
-                .error = error};
+    reader r = {
+        .path = path, .settings = settings, .texts = texts, .error = error};
     cr_buf_init(&text, MAX_FILE_BYTES);
     cr_status status = cr_buf_read_file(&text, path, error);
     if (status == CR_OK && text.len)

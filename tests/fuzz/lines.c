@@ -13,9 +13,8 @@ static void parse(cr_text line) {
     for (int i = 0; i < 4; i++) {
         cr_error error = {.message = ""};
         cr_record record;
-        cr_status status =
-            cr_record_parse(line, KINDS[i & 1], FORMATS[i >> 1], &record,
-                            &error);
+        cr_status status = cr_record_parse(line, KINDS[i & 1], FORMATS[i >> 1],
+                                           &record, &error);
         assert(status == CR_OK || error.message[0] != '\0');
         if (status == CR_OK)
             cr_record_fini(&record);

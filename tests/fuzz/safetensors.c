@@ -10,7 +10,8 @@ static const char *const NAMES[] = {"a", "b", "w"};
 
 static void read_all(const cr_safetensors *file, const cr_tensor *tensor) {
     uint64_t bytes = cr_safetensors_bytes(file);
-    assert(tensor->offset <= bytes && tensor->n_bytes <= bytes - tensor->offset);
+    assert(tensor->offset <= bytes &&
+           tensor->n_bytes <= bytes - tensor->offset);
     assert(tensor->n_dims <= CR_TENSOR_MAX_DIMS);
     if (tensor->type == CR_TENSOR_OTHER)
         return;

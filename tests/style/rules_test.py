@@ -2,12 +2,10 @@
 each is given a tree that breaks it and must say so."""
 
 import pathlib
-import sys
 
 import pytest
 
-sys.path.insert(0, str(pathlib.Path(__file__).parent))
-import rules  # noqa: E402
+import rules
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 HEAD = "/* A sample. */\n"

@@ -130,7 +130,9 @@ static cr_status cpu_score(cr_backend *backend, uint32_t lane, cr_team *team,
                        : CR_OK;
 }
 
-const cr_backend_ops cr_cpu_backend = {.name = "cpu",
-                                       .open = cpu_open,
-                                       .close = cpu_close,
-                                       .score = cpu_score};
+const cr_backend_ops cr_cpu_backend = {
+    .name = "cpu",
+    .open = cpu_open,
+    .close = cpu_close,
+    .score = cpu_score,
+};

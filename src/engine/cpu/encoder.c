@@ -175,13 +175,13 @@ static void after_attention(const cr_encoding_job *job, const cr_layer *layer,
         float *block = x + row * w->width;
         multiply_add_norm(job, &layer->attention_out, &layer->attention_norm,
                           heads + row * w->head_row, n, block, block);
-        multiply(job, &(product){.linear = &layer->up,
-                                 .a = block,
-                                 .m = n,
-                                 .c = job->own->inner,
-                                 .ldc = w->inner,
-                                 .epilogue =
-                                     epilogue_of(w->config.hidden_act)});
+        multiply(job,
+                 &(product){.linear = &layer->up,
+                            .a = block,
+                            .m = n,
+                            .c = job->own->inner,
+                            .ldc = w->inner,
+                            .epilogue = epilogue_of(w->config.hidden_act)});
         multiply_add_norm(job, &layer->down, &layer->output_norm,
                           job->own->inner, n, block, block);
     }
@@ -277,7 +277,8 @@ static void attend_first_rows(const cr_encoding_job *job, const cr_linear *qkv,
     }
 }
 
-/* Pooler and classifier of m gathered rows, into logits[m][classifier.matrix.n]. */
+/* Pooler and classifier of m gathered rows, into
+ * logits[m][classifier.matrix.n]. */
 static void classify(const cr_encoding_job *job, const float *x, size_t m,
                      float *logits) {
     const cr_weights *w = job->w;
@@ -305,14 +306,14 @@ static void run_last_layer(const cr_encoding_job *job, const cr_layer *layer,
     const cr_weights *w = job->w;
     cr_workspace *ws = job->shared;
     const cr_linear *qkv = &layer->qkv;
-    multiply(job, &(product){.linear = qkv,
-                             .column = w->head_row,
-                             .n = 2 * w->head_row,
-                             .a = ws->x + r.first * w->width,
-                             .m = r.end - r.first,
-                             .c = ws->qkv + r.first * 3 * w->head_row +
-                                  w->head_row,
-                             .ldc = 3 * w->head_row});
+    multiply(job,
+             &(product){.linear = qkv,
+                        .column = w->head_row,
+                        .n = 2 * w->head_row,
+                        .a = ws->x + r.first * w->width,
+                        .m = r.end - r.first,
+                        .c = ws->qkv + r.first * 3 * w->head_row + w->head_row,
+                        .ldc = 3 * w->head_row});
     cr_team_meet(job->team);
     rows s;
     cr_team_part(job->team, job->member, job->group->n_sequences, 1, &s.first,

@@ -15,9 +15,9 @@ typedef struct cr_workspace {
     size_t max_tokens;
     size_t max_sequences;
     /* Read by all members of the team. */
-    float *x;    /* [max_tokens][width] hidden state */
-    float *qkv;  /* [max_tokens][3 * head_row] */
-    float *heads; /* [max_tokens][head_row] attention's result */
+    float *x;           /* [max_tokens][width] hidden state */
+    float *qkv;         /* [max_tokens][3 * head_row] */
+    float *heads;       /* [max_tokens][head_row] attention's result */
     float *first_x;     /* [max_sequences][width] rows of [CLS], gathered */
     float *first_heads; /* [max_sequences][head_row] */
     float *logits;      /* [max_sequences][classifier.matrix.n] */

@@ -75,8 +75,8 @@ static cr_status load_table(loader *l, const char *name, size_t rows,
                             size_t size, size_t room, float **out) {
     /* Read straight into its place, then spread from the end. */
     *out = make_floats(l, rows * room);
-    cr_status status = cr_model_read_tensor(l->model, name, rows, size, *out,
-                                            l->error);
+    cr_status status =
+        cr_model_read_tensor(l->model, name, rows, size, *out, l->error);
     if (status != CR_OK || room == size)
         return status;
     for (size_t i = rows; i-- > 0;) {
@@ -118,14 +118,13 @@ static cr_status place(loader *l, const char *prefix, blocks in, blocks out,
     size_t k = in.n * in.room;
     char name[256];
     snprintf(name, sizeof name, "%s.weight", prefix);
-    cr_status status = cr_model_read_tensor(l->model, name, n_out, n_in,
-                                            l->raw, l->error);
+    cr_status status =
+        cr_model_read_tensor(l->model, name, n_out, n_in, l->raw, l->error);
     if (status != CR_OK)
         return status;
     for (size_t o = 0; o < n_out; o++) {
         size_t at = column + place_of(out, o);
-        float *panel =
-            l->panels + at / CR_PANEL * CR_PANEL * k + at % CR_PANEL;
+        float *panel = l->panels + at / CR_PANEL * CR_PANEL * k + at % CR_PANEL;
         for (size_t i = 0; i < n_in; i++)
             panel[place_of(in, i) * CR_PANEL] = l->raw[o * n_in + i];
     }
@@ -196,8 +195,9 @@ static cr_status load_layer(loader *l, uint32_t index, cr_layer *layer) {
         status = load_linear(l, name_of(name, prefix, "attention.output.dense"),
                              heads, hidden, w->dtype, &layer->attention_out);
     if (status == CR_OK)
-        status = load_norm(l, name_of(name, prefix, "attention.output.LayerNorm"),
-                           &layer->attention_norm);
+        status =
+            load_norm(l, name_of(name, prefix, "attention.output.LayerNorm"),
+                      &layer->attention_norm);
     if (status == CR_OK)
         status = load_linear(l, name_of(name, prefix, "intermediate.dense"),
                              hidden, inner, w->dtype, &layer->up);
@@ -231,9 +231,8 @@ static cr_status load_head(loader *l) {
     cr_weights *w = l->w;
     blocks hidden = {1, w->config.hidden_size, w->width};
     blocks labels = {1, w->config.n_labels, padded(w->config.n_labels)};
-    cr_status status =
-        load_linear(l, "bert.pooler.dense", hidden, hidden, CR_FP32,
-                    &w->pooler);
+    cr_status status = load_linear(l, "bert.pooler.dense", hidden, hidden,
+                                   CR_FP32, &w->pooler);
     if (status == CR_OK)
         status = load_linear(l, "classifier", hidden, labels, CR_FP32,
                              &w->classifier);

@@ -10,7 +10,8 @@ static int write_refusal(const cr_refusal *refusal, const char **type,
     return cr_refusal_http_status(refusal->kind);
 }
 
-static bool read_request(cr_ask *ask, const json_t *body, const cr_facts *facts) {
+static bool read_request(cr_ask *ask, const json_t *body,
+                         const cr_facts *facts) {
     int64_t top_n, most;
     cr_text query;
     ask->sorted = true;
@@ -28,7 +29,8 @@ static bool read_request(cr_ask *ask, const json_t *body, const cr_facts *facts)
                             "documents", NULL, facts);
 }
 
-static void write_answer(const cr_ask *ask, const cr_facts *facts, cr_json_out *out) {
+static void write_answer(const cr_ask *ask, const cr_facts *facts,
+                         cr_json_out *out) {
     (void)facts;
     cr_json_put(out, "{\"id\":");
     cr_json_put_string(out, ask->request_id);
@@ -48,8 +50,10 @@ static void write_answer(const cr_ask *ask, const cr_facts *facts, cr_json_out *
                 (unsigned long long)cr_ask_n_tokens(ask));
 }
 
-const cr_dialect cr_dialect_cohere = {.name = "cohere",
-                                      .counter = CR_COUNT_REQUESTS_COHERE,
-                                      .read = read_request,
-                                      .write = write_answer,
-                                      .write_refusal = write_refusal};
+const cr_dialect cr_dialect_cohere = {
+    .name = "cohere",
+    .counter = CR_COUNT_REQUESTS_COHERE,
+    .read = read_request,
+    .write = write_answer,
+    .write_refusal = write_refusal,
+};

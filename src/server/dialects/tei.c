@@ -80,8 +80,8 @@ static bool read_pair(cr_ask *ask, const json_t *strings, cr_pair *pair) {
                          "`inputs`: a pair has one or two strings, got %zu", n);
     if (!cr_ask_text(ask, json_array_get(strings, 0), "inputs", &pair->query))
         return false;
-    if (n == 2 && !cr_ask_text(ask, json_array_get(strings, 1), "inputs",
-                               &pair->passage))
+    if (n == 2 &&
+        !cr_ask_text(ask, json_array_get(strings, 1), "inputs", &pair->passage))
         return false;
     if (pair->query.len + pair->passage.len == 0)
         return cr_refuse(&ask->refusal, CR_REFUSAL_EMPTY,
@@ -143,8 +143,7 @@ static void write_rerank(const cr_ask *ask, const cr_facts *facts,
 }
 
 const char *cr_tei_label(const cr_facts *facts) {
-    const char *label =
-        json_string_value(json_object_get(facts->labels, "0"));
+    const char *label = json_string_value(json_object_get(facts->labels, "0"));
     return label ? label : "LABEL_0";
 }
 
@@ -168,7 +167,8 @@ const cr_dialect cr_dialect_tei_rerank = {
     .needs_json_type = true,
     .read = read_rerank,
     .write = write_rerank,
-    .write_refusal = cr_tei_write_refusal};
+    .write_refusal = cr_tei_write_refusal,
+};
 
 const cr_dialect cr_dialect_tei_predict = {
     .name = "tei",
@@ -176,4 +176,5 @@ const cr_dialect cr_dialect_tei_predict = {
     .needs_json_type = true,
     .read = read_predict,
     .write = write_predict,
-    .write_refusal = cr_tei_write_refusal};
+    .write_refusal = cr_tei_write_refusal,
+};

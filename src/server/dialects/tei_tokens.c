@@ -169,9 +169,8 @@ static cr_status append_token(cr_buf *text, cr_text token, bool first) {
         return cr_buf_append(text, token.data + 2, token.len - 2, NULL);
     if (!first && !clings(token))
         status = cr_buf_append(text, " ", 1, NULL);
-    return status == CR_OK
-               ? cr_buf_append(text, token.data, token.len, NULL)
-               : status;
+    return status == CR_OK ? cr_buf_append(text, token.data, token.len, NULL)
+                           : status;
 }
 
 static void put_decoded(const cr_ask *ask, const cr_facts *facts,
@@ -213,7 +212,8 @@ const cr_dialect cr_dialect_tei_tokenize = {
     .needs_json_type = true,
     .read = read_tokenize,
     .write = write_tokenize,
-    .write_refusal = cr_tei_write_refusal};
+    .write_refusal = cr_tei_write_refusal,
+};
 
 const cr_dialect cr_dialect_tei_decode = {
     .name = "tei",
@@ -221,7 +221,8 @@ const cr_dialect cr_dialect_tei_decode = {
     .needs_json_type = true,
     .read = read_decode,
     .write = write_decode,
-    .write_refusal = cr_tei_write_refusal};
+    .write_refusal = cr_tei_write_refusal,
+};
 
 /* ---- /info -------------------------------------------------------------- */
 
@@ -240,8 +241,8 @@ void cr_tei_write_info(const cr_facts *facts, cr_json_out *out) {
     const cr_settings *s = facts->settings;
     const cr_generation *g = facts->generation;
     const cr_backend_description *d = &g->backend->description;
-    uint32_t max_tokens = s->batching_max_tokens ? s->batching_max_tokens
-                                                 : d->max_group_tokens;
+    uint32_t max_tokens =
+        s->batching_max_tokens ? s->batching_max_tokens : d->max_group_tokens;
     cr_json_put(out, "{\"model_id\":");
     cr_json_put_string(out, facts->model_name);
     cr_json_put(out, ",\"model_sha\":null,\"model_dtype\":\"%s\"",

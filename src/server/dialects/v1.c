@@ -1,5 +1,6 @@
-/* The paths /v1/rerank, /rerank with `documents` and /reranking: one superset answer
- * that clients of Jina, Cohere v1, llama.cpp, infinity and vLLM all read.
+/* The paths /v1/rerank, /rerank with `documents` and /reranking: one superset
+ * answer that clients of Jina, Cohere v1, llama.cpp, infinity and vLLM all
+ * read.
  *
  * Where these clash, scores are sigmoids and `document` is an object unless
  * return_documents is false; settings choose otherwise. */
@@ -47,8 +48,7 @@ static bool read_query(cr_ask *ask, const json_t *body, cr_text *query) {
     return cr_ask_text(ask, field, "query", query);
 }
 
-static bool read_scale(cr_ask *ask, const json_t *body,
-                       const cr_facts *facts) {
+static bool read_scale(cr_ask *ask, const json_t *body, const cr_facts *facts) {
     cr_score_scale scale = (cr_score_scale)facts->settings->rerank_scores;
     bool raw;
     if (!cr_ask_bool(ask, body, "raw_scores", scale == CR_SCALE_RAW, &raw))
@@ -68,7 +68,8 @@ static bool read_top_n(cr_ask *ask, const json_t *body) {
     return true;
 }
 
-static bool read_request(cr_ask *ask, const json_t *body, const cr_facts *facts) {
+static bool read_request(cr_ask *ask, const json_t *body,
+                         const cr_facts *facts) {
     bool never = facts->settings->rerank_documents == CR_DOCUMENTS_NEVER;
     int64_t most = 0;
     cr_text query;
@@ -120,7 +121,8 @@ static void put_document(const cr_ask *ask, const cr_facts *facts,
     cr_json_put(out, "%s", plain ? "" : "}");
 }
 
-static void write_answer(const cr_ask *ask, const cr_facts *facts, cr_json_out *out) {
+static void write_answer(const cr_ask *ask, const cr_facts *facts,
+                         cr_json_out *out) {
     unsigned long long tokens = cr_ask_n_tokens(ask);
     cr_json_put(out, "{\"id\":");
     cr_json_put_string(out, ask->request_id);
@@ -146,8 +148,10 @@ static void write_answer(const cr_ask *ask, const cr_facts *facts, cr_json_out *
                 tokens, tokens, tokens);
 }
 
-const cr_dialect cr_dialect_v1 = {.name = "v1",
-                                  .counter = CR_COUNT_REQUESTS_V1,
-                                  .read = read_request,
-                                  .write = write_answer,
-                                  .write_refusal = write_refusal};
+const cr_dialect cr_dialect_v1 = {
+    .name = "v1",
+    .counter = CR_COUNT_REQUESTS_V1,
+    .read = read_request,
+    .write = write_answer,
+    .write_refusal = write_refusal,
+};

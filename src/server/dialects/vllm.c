@@ -85,7 +85,8 @@ static bool read_sides(cr_ask *ask, const json_t *first, const json_t *second,
     return true;
 }
 
-static bool read_request(cr_ask *ask, const json_t *body, const cr_facts *facts) {
+static bool read_request(cr_ask *ask, const json_t *body,
+                         const cr_facts *facts) {
     const json_t *first, *second;
     bool activate, use;
     int64_t most;
@@ -102,7 +103,8 @@ static bool read_request(cr_ask *ask, const json_t *body, const cr_facts *facts)
     return read_sides(ask, first, second, facts);
 }
 
-static void write_answer(const cr_ask *ask, const cr_facts *facts, cr_json_out *out) {
+static void write_answer(const cr_ask *ask, const cr_facts *facts,
+                         cr_json_out *out) {
     unsigned long long tokens = cr_ask_n_tokens(ask);
     cr_json_put(out, "{\"id\":");
     cr_json_put_string(out, ask->request_id);
@@ -123,9 +125,11 @@ static void write_answer(const cr_ask *ask, const cr_facts *facts, cr_json_out *
                 tokens, tokens);
 }
 
-const cr_dialect cr_dialect_vllm = {.name = "vllm",
-                                    .counter = CR_COUNT_REQUESTS_VLLM,
-                                    .needs_json_type = true,
-                                    .read = read_request,
-                                    .write = write_answer,
-                                    .write_refusal = write_refusal};
+const cr_dialect cr_dialect_vllm = {
+    .name = "vllm",
+    .counter = CR_COUNT_REQUESTS_VLLM,
+    .needs_json_type = true,
+    .read = read_request,
+    .write = write_answer,
+    .write_refusal = write_refusal,
+};

@@ -54,9 +54,9 @@ enum { N = 40, TEXT_BYTES = 4096 };
 
 /* Pairs of many lengths, the same at every call; `store` holds their texts. */
 static void make_pairs(cr_pair pairs[N], char store[N][TEXT_BYTES]) {
-    static const char *const words[] = {"the",    "wind",    "tunnel", "tests",
-                                        "shear",  "flow",    "over",   "plates",
-                                        "gelato", "Zürich", "东京",   "réchauffé"};
+    static const char *const words[] = {
+        "the",  "wind",   "tunnel", "tests",  "shear", "flow",
+        "over", "plates", "gelato", "Zürich", "东京",  "réchauffé"};
     static const char *const queries[] = {"how does air flow over a plate",
                                           "what is gelato", ""};
     uint32_t seed = 7;
@@ -243,14 +243,10 @@ static void odd_texts_have_scores(void **state) {
     for (size_t i = 0; i < MB; i++)
         large[i] = "flow over plates "[i % 17];
     cr_pair pairs[] = {
-        {text(""), text("")},
-        {text("   \n"), text("\t")},
-        {text("flow"), {large, MB}},
-        {{large, 3000}, text("short")},
-        {{large, MB}, {large, MB}},
-        {{"a\0b", 3}, {"\xff\xfe\x00[SEP]", 8}},
-        {text("flow"), {large, 4096}},
-        {text("flow"), {large, 4096}},
+        {text(""), text("")},          {text("   \n"), text("\t")},
+        {text("flow"), {large, MB}},   {{large, 3000}, text("short")},
+        {{large, MB}, {large, MB}},    {{"a\0b", 3}, {"\xff\xfe\x00[SEP]", 8}},
+        {text("flow"), {large, 4096}}, {text("flow"), {large, 4096}},
     };
     enum { PAIRS = sizeof pairs / sizeof *pairs };
     float got[PAIRS];
@@ -294,16 +290,16 @@ static void ranking_is_sorted_and_stable(void **state) {
     size_t n = 0;
     cr_error error;
     cr_ranker *r = open_with(2, NULL);
-    assert_int_equal(cr_rank(r, text("what is gelato"), passages, 4, 3, ranked,
-                             &n, &error),
-                     CR_OK);
+    assert_int_equal(
+        cr_rank(r, text("what is gelato"), passages, 4, 3, ranked, &n, &error),
+        CR_OK);
     assert_int_equal(n, 3);
     assert_int_equal(ranked[0].index, 0);
     assert_int_equal(ranked[1].index, 2);
     assert_true(ranked[0].score == ranked[1].score);
     assert_true(ranked[1].score >= ranked[2].score);
-    assert_int_equal(
-        cr_rank(r, text("q"), passages, 0, 0, ranked, &n, &error), CR_OK);
+    assert_int_equal(cr_rank(r, text("q"), passages, 0, 0, ranked, &n, &error),
+                     CR_OK);
     assert_int_equal(n, 0);
     cr_ranker_close(r);
 }
@@ -475,9 +471,8 @@ static void activations_are_those_of_scoring(void **state) {
         cr_apply_activation(CR_ACTIVATION_MODEL, logits, N, &error),
         CR_ERR_ARGUMENT);
     assert_non_null(strstr(error.message, "activation 0"));
-    assert_int_equal(
-        cr_apply_activation((cr_activation)7, logits, N, &error),
-        CR_ERR_ARGUMENT);
+    assert_int_equal(cr_apply_activation((cr_activation)7, logits, N, &error),
+                     CR_ERR_ARGUMENT);
     assert_bits(want, logits, N);
 }
 

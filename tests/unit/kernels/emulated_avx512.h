@@ -152,14 +152,13 @@ CR_EMULATED_INLINE float cr_emulated_bf16(uint16_t x) {
     return fpclassify(wide) == FP_SUBNORMAL ? 0 : wide;
 }
 /* The odd of each pair is added first; no step is fused with the next. */
-CR_EMULATED_INLINE __m512 _mm512_dpbf16_ps(__m512 sum, __m512bh a,
-                                           __m512bh b) {
+CR_EMULATED_INLINE __m512 _mm512_dpbf16_ps(__m512 sum, __m512bh a, __m512bh b) {
     uint16_t x[32], y[32];
     memcpy(x, &a, sizeof x);
     memcpy(y, &b, sizeof y);
     for (int k = 31; k >= 0; k--)
-        sum.f[k / 2] = fmaf(cr_emulated_bf16(x[k]), cr_emulated_bf16(y[k]),
-                            sum.f[k / 2]);
+        sum.f[k / 2] =
+            fmaf(cr_emulated_bf16(x[k]), cr_emulated_bf16(y[k]), sum.f[k / 2]);
     return sum;
 }
 

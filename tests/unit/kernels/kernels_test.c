@@ -56,9 +56,9 @@ static float *copy_of(const float *x, size_t n) {
 static void assert_same(const cr_kernels *k, const float *want,
                         const float *got, size_t n, const char *what) {
     for (size_t i = 0; i < n; i++) {
-        bool same = k->fused ? memcmp(&want[i], &got[i], sizeof *got) == 0
-                             : fabsf(want[i] - got[i]) <=
-                                   1e-4f * (1 + fabsf(want[i]));
+        bool same =
+            k->fused ? memcmp(&want[i], &got[i], sizeof *got) == 0
+                     : fabsf(want[i] - got[i]) <= 1e-4f * (1 + fabsf(want[i]));
         if (!same)
             fail_msg("%s of %s: element %zu is %.9g, ref has %.9g", what,
                      k->name, i, (double)got[i], (double)want[i]);
@@ -95,16 +95,16 @@ static void operands_init(operands *o, product p) {
                     .offsets = cr_alloc_aligned(p.n * sizeof(int32_t))};
     for (size_t i = 0; i < p.k && p.m > 1; i++)
         o->a[i] = 0; /* a row of zeros has no scale */
-    o->g = (cr_gemm){.m = p.m,
-                     .a = o->rows,
-                     .a_scales = o->a_scales,
-                     .b = {p.k, p.n, o->packed, o->bias, o->b_scales,
-                           o->offsets},
-                     .residual = p.residual ? o->residual : NULL,
-                     .ld_residual = p.n,
-                     .c = o->c,
-                     .ldc = p.n,
-                     .epilogue = p.epilogue};
+    o->g =
+        (cr_gemm){.m = p.m,
+                  .a = o->rows,
+                  .a_scales = o->a_scales,
+                  .b = {p.k, p.n, o->packed, o->bias, o->b_scales, o->offsets},
+                  .residual = p.residual ? o->residual : NULL,
+                  .ld_residual = p.n,
+                  .c = o->c,
+                  .ldc = p.n,
+                  .epilogue = p.epilogue};
 }
 
 static void operands_fini(operands *o) {
@@ -330,11 +330,12 @@ static void layer_norm_equals_ref(void **state) {
             for (size_t i = 0; i < width; i++)
                 mean += (double)x[row * ld + i] / (double)width;
             for (size_t i = 0; i < width; i++)
-                variance += pow((double)x[row * ld + i] - mean, 2) /
-                            (double)width;
+                variance +=
+                    pow((double)x[row * ld + i] - mean, 2) / (double)width;
             for (size_t i = 0; i < ld; i++) {
                 double y = (((double)x[row * ld + i] - mean) /
-                            sqrt(variance + 1e-12)) * (double)gain[i] +
+                            sqrt(variance + 1e-12)) *
+                               (double)gain[i] +
                            (double)bias[i];
                 assert_true(i < width || want[row * ld + i] == 0);
                 assert_true(width == 1 || i >= width ||
@@ -366,7 +367,12 @@ static void embedding_equals_ref(void **state) {
                 table[t][i] = 0;
     }
     float *gain = table[2] + LD, *bias = table[2] + 2 * LD;
-    cr_embedding g = {ids, types, positions, table[0], table[1], table[2],
+    cr_embedding g = {ids,
+                      types,
+                      positions,
+                      table[0],
+                      table[1],
+                      table[2],
                       {NULL, want, LD, M, WIDTH, gain, bias, 1e-12f}};
     cr_kernels_ref.embedding(&g);
     assert_memory_equal(want, want + 3 * LD, LD * sizeof *want);

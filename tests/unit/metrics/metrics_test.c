@@ -62,8 +62,7 @@ static void series_are_there_from_the_start(void **state) {
     cr_buf_fini(&out);
     assert_int_equal(cr_metrics_write(&metrics, &out, &error), CR_OK);
     assert_int_equal(count_series(out.data), n);
-    assert_non_null(
-        strstr(out.data, "refused_total{reason=\"overload\"} 3\n"));
+    assert_non_null(strstr(out.data, "refused_total{reason=\"overload\"} 3\n"));
     assert_non_null(strstr(out.data, "\ncrossrank_queue_age_seconds 1.5\n"));
     assert_non_null(
         strstr(out.data,

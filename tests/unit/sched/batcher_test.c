@@ -171,8 +171,8 @@ static void run_machine(machine *m, uint32_t seed, int64_t mean_gap) {
                      5 + (seed >> 16) % 400);
             job->queued_ns = m->now;
             assert_int_equal(cr_queue_push(&m->queue, job, &error), CR_OK);
-            next_arrival = m->now + (int64_t)((seed >> 12) % 2000) * mean_gap /
-                                        1000;
+            next_arrival =
+                m->now + (int64_t)((seed >> 12) % 2000) * mean_gap / 1000;
         }
         int64_t then = arrived < JOBS ? next_arrival : INT64_MAX;
         for (size_t i = 0; i < LANES; i++)

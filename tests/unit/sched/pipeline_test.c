@@ -183,8 +183,8 @@ static void one_request_alone(void **state) {
 
 static void what_nobody_waits_for_is_not_computed(void **state) {
     (void)state;
-    cr_pipeline *p = start(
-        (cr_batching){.enabled = true, .timeout_ns = 30000000}, 1 << 20);
+    cr_pipeline *p =
+        start((cr_batching){.enabled = true, .timeout_ns = 30000000}, 1 << 20);
     waited gone, late, good;
     make(&gone, 0, 3);
     make(&late, 1, 3);
@@ -209,8 +209,8 @@ static void what_nobody_waits_for_is_not_computed(void **state) {
 
 static void the_queue_has_a_limit(void **state) {
     (void)state;
-    cr_pipeline *p = start(
-        (cr_batching){.enabled = true, .timeout_ns = 50000000}, 100);
+    cr_pipeline *p =
+        start((cr_batching){.enabled = true, .timeout_ns = 50000000}, 100);
     waited first, second;
     make(&first, 0, N); /* over the limit, but the queue is empty */
     make(&second, 0, 1);
@@ -267,14 +267,13 @@ static void passages_have_a_limit_of_their_own(void **state) {
     cr_job job, want;
     cr_error error;
     cr_encode_options three = {.max_passage_tokens = 3};
-    assert_int_equal(
-        encode(&job, "quiet", "Z\xc3\xbcrich lake unbelievably wide", three,
-               &error),
-        CR_OK);
-    assert_int_equal(
-        encode(&want, "quiet", "Zurich lake un", (cr_encode_options){0},
-               &error),
-        CR_OK);
+    assert_int_equal(encode(&job, "quiet",
+                            "Z\xc3\xbcrich lake unbelievably wide", three,
+                            &error),
+                     CR_OK);
+    assert_int_equal(encode(&want, "quiet", "Zurich lake un",
+                            (cr_encode_options){0}, &error),
+                     CR_OK);
     assert_int_equal(job.truncated[0], 1);
     assert_int_equal(want.truncated[0], 0);
     assert_int_equal(job.starts[1], want.starts[1]);

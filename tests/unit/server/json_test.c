@@ -73,8 +73,8 @@ static void texts_come_back(void **state) {
     const json_t *text = json_object_get(root, "a");
     cr_json_out_init(&out);
     cr_json_put(&out, "{\"a\":");
-    cr_json_put_text(&out, (cr_text){json_string_value(text),
-                                     json_string_length(text)});
+    cr_json_put_text(
+        &out, (cr_text){json_string_value(text), json_string_length(text)});
     cr_json_put(&out, "}");
     assert_false(out.failed);
     json_t *again =

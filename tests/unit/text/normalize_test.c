@@ -11,7 +11,8 @@
 #include <cmocka.h>
 
 enum { CLEAN = 1, CJK = 2, STRIP = 4, LOWER = 8, UNCASED = 15 };
-#define TEXT(literal) {(literal), sizeof(literal) - 1} /* an initializer */
+#define TEXT(literal)                                                          \
+    { (literal), sizeof(literal) - 1 } /* an initializer */
 
 static const cr_specials NO_SPECIALS;
 
