@@ -35,6 +35,9 @@ void *cr_alloc(size_t bytes) {
 }
 
 void *cr_calloc(size_t n, size_t bytes) {
+    /* Checked here, because sanitizers end the program where calloc does. */
+    if (bytes && n > SIZE_MAX / bytes)
+        return NULL;
     return refused() ? NULL : calloc(n ? n : 1, bytes ? bytes : 1);
 }
 

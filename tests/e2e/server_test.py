@@ -376,8 +376,9 @@ def test_without_a_window_nothing_waits(start):
 # ---- Life -------------------------------------------------------------------
 
 
-def test_sigterm_drains(start):
-    s = start()
+def test_sigterm_drains(start, slower):
+    # Time enough for all of it: that the limit holds is the next test's.
+    s = start(drain_timeout_ms=int(50000 * slower))
     results = []
     threads = [threading.Thread(
         target=lambda: results.append(s.post("/rerank", rerank(40, 40))))

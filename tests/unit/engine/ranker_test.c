@@ -306,13 +306,19 @@ static void ranking_is_sorted_and_stable(void **state) {
 
 /* ---- Options ------------------------------------------------------------ */
 
-static void assert_refused(cr_options o, cr_status status, const char *word) {
+/* By address: options of a later version are longer than a copy would be. */
+static void assert_refused_at(const cr_options *o, cr_status status,
+                              const char *word) {
     cr_ranker *r = NULL;
     cr_error error;
-    assert_int_equal(cr_ranker_open(&o, &r, &error), status);
+    assert_int_equal(cr_ranker_open(o, &r, &error), status);
     assert_null(r);
     if (!strstr(error.message, word))
         fail_msg("'%s' does not name '%s'", error.message, word);
+}
+
+static void assert_refused(cr_options o, cr_status status, const char *word) {
+    assert_refused_at(&o, status, word);
 }
 
 static void wrong_options_name_themselves(void **state) {
@@ -365,7 +371,7 @@ static void options_of_later_versions(void **state) {
         fail_msg("%s", error.message);
     cr_ranker_close(r);
     o.later[1] = 1;
-    assert_refused(o.options, CR_ERR_ARGUMENT, "does not know");
+    assert_refused_at(&o.options, CR_ERR_ARGUMENT, "does not know");
 }
 
 static void info_fills_what_the_caller_knows(void **state) {
