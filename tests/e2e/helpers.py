@@ -34,3 +34,10 @@ def open_terminal():
         return os.openpty()
     except OSError as error:
         pytest.skip(f"no pseudo-terminal here ({error}): mount /dev/pts")
+
+
+def build_option(build, name):
+    """The value of a Meson option of the build folder."""
+    listed = json.loads(
+        (build / "meson-info/intro-buildoptions.json").read_text())
+    return {option["name"]: option["value"] for option in listed}[name]

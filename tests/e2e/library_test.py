@@ -2,13 +2,14 @@
 pkg-config, linked shared and static, from C and from C++. What it exports is
 what crossrank.h declares and nothing else."""
 
-import json
 import os
 import re
 import shutil
 import subprocess
 
 import pytest
+
+from helpers import build_option
 
 MODEL = "models/crossrank-minilm-l6"
 PREFIX = "usr/test"
@@ -24,12 +25,6 @@ def run(*command, **options):
                           **options)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
-
-
-def build_option(build, name):
-    listed = json.loads(
-        (build / "meson-info/intro-buildoptions.json").read_text())
-    return {o["name"]: o["value"] for o in listed}[name]
 
 
 @pytest.fixture(scope="module", autouse=True)
