@@ -1,0 +1,62 @@
+# bash completion of crossrank. Written by tools/gen_cli_docs.py from the program's --help.
+_crossrank() {
+    local current=${COMP_WORDS[COMP_CWORD]} words='' kind=-f
+    local command=${COMP_WORDS[1]} previous=${COMP_WORDS[COMP_CWORD - 1]}
+    COMPREPLY=()
+    if ((COMP_CWORD == 1)); then
+        mapfile -t COMPREPLY < <(compgen \
+            -W 'rank score eval tokenize info serve help --help --version' -- "$current")
+        return
+    fi
+    case "$command $previous" in
+    help\ help) words='rank score eval tokenize info serve' ;;
+    'rank --activation') words='model none sigmoid' ;;
+    'rank --format') words='auto text jsonl' ;;
+    'rank --model') kind=-d ;;
+    'rank --dtype') words='auto fp32 bf16 int8' ;;
+    'rank --truncation') words='longest_first only_second' ;;
+    'score --activation') words='model none sigmoid' ;;
+    'score --format') words='auto tsv jsonl' ;;
+    'score --model') kind=-d ;;
+    'score --dtype') words='auto fp32 bf16 int8' ;;
+    'score --truncation') words='longest_first only_second' ;;
+    'eval --model') kind=-d ;;
+    'eval --dtype') words='auto fp32 bf16 int8' ;;
+    'eval --truncation') words='longest_first only_second' ;;
+    'tokenize --format') words='auto tsv jsonl' ;;
+    'tokenize --model') kind=-d ;;
+    'tokenize --dtype') words='auto fp32 bf16 int8' ;;
+    'tokenize --truncation') words='longest_first only_second' ;;
+    'info --model') kind=-d ;;
+    'info --dtype') words='auto fp32 bf16 int8' ;;
+    'info --truncation') words='longest_first only_second' ;;
+    'serve --model') kind=-d ;;
+    'serve --dtype') words='auto fp32 bf16 int8' ;;
+    'serve --truncation') words='longest_first only_second' ;;
+    'serve --activation') words='model none sigmoid' ;;
+    'serve --batching-enabled') words='true false' ;;
+    'serve --rerank-scores') words='sigmoid model raw' ;;
+    'serve --rerank-documents') words='object string never' ;;
+    'serve --auto-truncate') words='true false' ;;
+    'serve --access-log') words='true false' ;;
+    esac
+    if [[ -n $words ]]; then
+        mapfile -t COMPREPLY < <(compgen -W "$words" -- "$current")
+        return
+    fi
+    if [[ $current == -* ]]; then
+        case $command in
+        rank) words='--query --top --json --table --activation --skip-errors --format --model --backend --device --dtype --isa --threads --max-length --truncation --quiet --help' ;;
+        score) words='--activation --skip-errors --format --model --backend --device --dtype --isa --threads --max-length --truncation --quiet --help' ;;
+        eval) words='--run --depth --save --json --table --model --backend --device --dtype --isa --threads --max-length --truncation --quiet --help' ;;
+        tokenize) words='--skip-errors --format --model --backend --device --dtype --isa --threads --max-length --truncation --quiet --help' ;;
+        info) words='--json --peak --model --backend --device --dtype --isa --threads --max-length --truncation --quiet --help' ;;
+        serve) words='--config --print-config --model --backend --device --dtype --isa --threads --max-length --truncation --activation --host --port --unix-socket --served-model-name --batching-enabled --batching-max-batch --batching-max-tokens --batching-timeout-ms --max-documents --max-body-bytes --max-pending-bytes --max-queue-tokens --max-connections --http-threads --receive-timeout-ms --idle-timeout-s --request-timeout-ms --drain-timeout-ms --rerank-scores --rerank-documents --auto-truncate --api-keys-file --cors-origin --access-log --help' ;;
+        esac
+        mapfile -t COMPREPLY < <(compgen -W "$words" -- "$current")
+        return
+    fi
+    mapfile -t COMPREPLY < <(compgen "$kind" -- "$current")
+    compopt -o filenames 2>/dev/null
+}
+complete -F _crossrank crossrank
