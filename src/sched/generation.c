@@ -137,7 +137,7 @@ cr_status cr_generation_borrow(cr_generation *g, cr_token_scratch **scratch,
         *scratch = g->scratches[--g->n_scratches];
     pthread_mutex_unlock(&g->lock);
     return *scratch ? CR_OK
-                    : cr_token_scratch_new(g->max_length, scratch, error);
+                    : cr_token_scratch_new(g->max_length + 1, scratch, error);
 }
 
 void cr_generation_give_back(cr_generation *g, cr_token_scratch *scratch) {

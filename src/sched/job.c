@@ -13,7 +13,7 @@ typedef struct encoder {
     cr_token_scratch *scratch;
     uint32_t max_length;
     size_t capacity;   /* of job->ids */
-    uint8_t *type_ids; /* [max_length] */
+    uint8_t *type_ids; /* [max_length + 1] */
     cr_text query;     /* whose tokens are kept */
     cr_tokens query_tokens;
 } encoder;
@@ -29,7 +29,7 @@ static cr_status alloc_arrays(cr_job *job, uint32_t n, cr_error *error) {
 }
 
 static cr_status reserve(encoder *e, size_t used, cr_error *error) {
-    size_t need = used + e->max_length;
+    size_t need = used + e->max_length + 1;
     if (need <= e->capacity)
         return CR_OK;
     size_t capacity = need + e->capacity / 2;
@@ -59,12 +59,13 @@ static cr_status refuse_long(const encoder *e, uint32_t pair, cr_pair texts,
                              cr_error *error) {
     size_t query = e->query_tokens.n + e->query_tokens.n_beyond;
     size_t passage = count_tokens(e, texts.passage);
+    int specials = CR_PAIR_SPECIALS - !texts.passage.data;
     return cr_fail(error, CR_ERR_INPUT,
                    "Input validation error: `inputs` must have less than %u "
                    "tokens. Given: %zu (document %u: %zu of the query, %zu of "
                    "the document, %d special); shorten it or allow truncation",
-                   e->max_length, query + passage + CR_PAIR_SPECIALS, pair,
-                   query, passage, CR_PAIR_SPECIALS);
+                   e->max_length, query + passage + (size_t)specials, pair,
+                   query, passage, specials);
 }
 
 /* ---- max_passage_tokens ------------------------------------------------- */
@@ -120,12 +121,13 @@ static cr_status encode_end(const encoder *e, cr_text text, size_t n,
     return CR_OK;
 }
 
-static cr_status encode_ends(encoder *e, cr_pair pair, int32_t *ids,
-                             uint32_t *n_first, size_t *n, cr_error *error) {
+static cr_status encode_ends(encoder *e, cr_pair pair, uint32_t most,
+                             int32_t *ids, uint32_t *n_first, size_t *n,
+                             cr_error *error) {
     size_t n_query = e->query_tokens.n + e->query_tokens.n_beyond;
     size_t n_passage = count_tokens(e, pair.passage);
-    cr_pair_cut cut = cr_pair_truncate(n_query, n_passage, e->max_length,
-                                       e->options->truncation);
+    cr_pair_cut cut =
+        cr_pair_truncate(n_query, n_passage, most, e->options->truncation);
     int32_t *second = ids + cut.n_query + 2;
     cr_status status =
         encode_end(e, pair.query, n_query, cut.n_query, ids + 1, error);
@@ -153,6 +155,9 @@ static cr_status encode_pair(encoder *e, uint32_t i, cr_pair pair,
                              cr_error *error) {
     cr_job *job = e->job;
     size_t at = job->starts[i], n;
+    /* As a pair, a text alone has one [SEP] too many: it is left out below. */
+    bool lone = !pair.passage.data;
+    uint32_t most = e->max_length + lone;
     bool shortened = false, truncated = false;
     cr_status status = reserve(e, at, error);
     if (status == CR_OK)
@@ -160,16 +165,16 @@ static cr_status encode_pair(encoder *e, uint32_t i, cr_pair pair,
     if (status != CR_OK)
         return status;
     keep_query(e, pair.query);
-    n = cr_tokenizer_encode_pair(
-        e->tokenizer, e->scratch, &pair, &e->query_tokens, e->max_length,
-        e->options->truncation, job->ids + at, e->type_ids, &truncated);
+    n = cr_tokenizer_encode_pair(e->tokenizer, e->scratch, &pair,
+                                 &e->query_tokens, most, e->options->truncation,
+                                 job->ids + at, e->type_ids, &truncated);
     job->n_first[i] = count_first(e->type_ids, n);
     if (truncated && e->options->refuse_long)
         return refuse_long(e, i, pair, error);
     if (truncated && e->options->keep_end)
-        status =
-            encode_ends(e, pair, job->ids + at, &job->n_first[i], &n, error);
-    if (!pair.passage.data) { /* a text alone has one [SEP] */
+        status = encode_ends(e, pair, most, job->ids + at, &job->n_first[i], &n,
+                             error);
+    if (lone) {
         n--;
         job->n_first[i] = (uint32_t)n;
     }
@@ -192,7 +197,7 @@ cr_status cr_job_encode(cr_job *job, cr_generation *g, const cr_pair *pairs,
                  .options = options,
                  .tokenizer = cr_model_get_tokenizer(g->model),
                  .max_length = g->max_length};
-    e.type_ids = cr_calloc(g->max_length, sizeof *e.type_ids);
+    e.type_ids = cr_calloc(g->max_length + 1, sizeof *e.type_ids);
     e.query_tokens.ids = cr_calloc(g->max_length, sizeof *e.query_tokens.ids);
     e.query_tokens.capacity = g->max_length;
     cr_status status = alloc_arrays(job, n, error);

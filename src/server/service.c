@@ -18,9 +18,17 @@
 #define V1 (&cr_dialect_v1)
 
 static const cr_route ROUTES[] = {
-    {.method = "POST", .path = "/rerank", .plain = V1, .texts = TEI},
-    {.method = "POST", .path = "/", .plain = V1, .texts = TEI},
-    {.method = "POST", .path = "/invocations", .plain = V1, .texts = TEI},
+    {.method = "POST",
+     .path = "/rerank",
+     .plain = V1,
+     .texts = TEI,
+     .first = TEI},
+    {.method = "POST", .path = "/", .plain = V1, .texts = TEI, .first = TEI},
+    {.method = "POST",
+     .path = "/invocations",
+     .plain = V1,
+     .texts = TEI,
+     .first = TEI},
     {.method = "POST", .path = "/v1/rerank", .plain = V1, .texts = TEI},
     {.method = "POST", .path = "/reranking", .plain = V1, .texts = TEI},
     {.method = "POST", .path = "/v1/reranking", .plain = V1, .texts = TEI},
@@ -150,6 +158,8 @@ static unsigned retry_after(cr_server *server) {
 static const cr_dialect *dialect_of(const cr_call *call) {
     if (call->ask.dialect)
         return call->ask.dialect;
+    if (call->route && call->route->first)
+        return call->route->first;
     if (call->route && call->route->plain)
         return call->route->plain;
     return V1;

@@ -51,6 +51,8 @@ typedef struct cr_route {
     const char *path;
     /* A dialect, by the body: `texts` or not. Or else: */
     const cr_dialect *plain, *texts;
+    /* Who refuses a body that says neither; NULL: plain. */
+    const cr_dialect *first;
     /* An answer without lanes; refuses through call->ask.refusal. */
     bool (*answer)(cr_call *call);
     bool open; /* without a key */
