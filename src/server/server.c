@@ -6,6 +6,7 @@
 #include "base/mem.h"
 #include "model/json.h"
 #include "server/json_in.h"
+#include "server/notify.h"
 #include "server/selfcheck.h"
 #include "server/service.h"
 
@@ -167,7 +168,9 @@ cr_status cr_server_reload(cr_server *s, const char *model, cr_error *error) {
     cr_error own;
     error = error ? error : &own;
     pthread_mutex_lock(&s->reload_lock);
+    cr_notify(CR_NOTICE_RELOADING);
     cr_status status = try_reload(s, model, error);
+    cr_notify(CR_NOTICE_READY);
     pthread_mutex_unlock(&s->reload_lock);
     cr_metrics_count(
         &s->metrics,
@@ -181,7 +184,10 @@ cr_status cr_server_reload(cr_server *s, const char *model, cr_error *error) {
 }
 
 cr_status cr_server_reload_keys(cr_server *s, cr_error *error) {
-    return cr_keys_reload(s->keys, error);
+    cr_notify(CR_NOTICE_RELOADING);
+    cr_status status = cr_keys_reload(s->keys, error);
+    cr_notify(CR_NOTICE_READY);
+    return status;
 }
 
 /* ---- Life --------------------------------------------------------------- */
@@ -281,6 +287,7 @@ cr_status cr_server_open(const cr_server_options *options, cr_server **server,
     cr_server_log(s, "ready on %s, %u lanes, %s", cr_server_address(s),
                   s->lanes,
                   known ? "known scores right" : "model without known scores");
+    cr_notify(CR_NOTICE_READY);
     *server = s;
     return CR_OK;
 }
@@ -302,6 +309,7 @@ static bool wait_for_none(const cr_server *s, int64_t limit_ms) {
 
 bool cr_server_stop(cr_server *s) {
     atomic_store(&s->ready, false);
+    cr_notify(CR_NOTICE_STOPPING);
     cr_pipeline_hurry(s->pipeline);
     cr_http_quiesce(s->http);
     bool drained = wait_for_none(s, s->settings->drain_timeout_ms);

@@ -36,7 +36,11 @@ class Server:
         self.errors = []
         self.reader = threading.Thread(target=self.read_errors, daemon=True)
         self.reader.start()
+        # A server that never says it is ready must not hold the tests.
+        watch = threading.Timer(60 * slower, self.process.kill)
+        watch.start()
         line = self.process.stdout.readline()
+        watch.cancel()
         if not line:
             self.process.wait()
             self.reader.join()
