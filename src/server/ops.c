@@ -77,6 +77,13 @@ bool cr_ops_metrics(cr_call *call) {
     return true;
 }
 
+bool cr_ops_openapi(cr_call *call) {
+    cr_json_out *out = &call->exchange->out;
+    out->failed = cr_buf_append(&out->text, (const char *)cr_openapi_json,
+                                cr_openapi_json_bytes, NULL) != CR_OK;
+    return true;
+}
+
 /* ---- /stats ------------------------------------------------------------- */
 
 static void put_counter(cr_json_out *out, const cr_metrics *m, const char *name,

@@ -70,6 +70,10 @@ void cr_server_log(const cr_server *server, const char *format, ...)
 void cr_server_look(cr_server *server);
 extern const cr_http_app cr_service_app;
 
+/* docs/openapi.json, made a part of the program by tools/embed.py. */
+extern const unsigned char cr_openapi_json[];
+extern const size_t cr_openapi_json_bytes;
+
 /* ops.c: answers without lanes. */
 bool cr_ops_live(cr_call *call);
 bool cr_ops_ready(cr_call *call);
@@ -77,6 +81,7 @@ bool cr_ops_health(cr_call *call);
 bool cr_ops_info(cr_call *call);
 bool cr_ops_models(cr_call *call);
 bool cr_ops_metrics(cr_call *call);
+bool cr_ops_openapi(cr_call *call);
 bool cr_ops_stats(cr_call *call);
 bool cr_ops_reset(cr_call *call);
 bool cr_ops_reload(cr_call *call);

@@ -124,9 +124,12 @@ static void put_document(const cr_ask *ask, const cr_facts *facts,
 static void write_answer(const cr_ask *ask, const cr_facts *facts,
                          cr_json_out *out) {
     unsigned long long tokens = cr_ask_n_tokens(ask);
+    /* Who reads documents as strings is a client of infinity. */
+    bool infinity = facts->settings->rerank_documents == CR_DOCUMENTS_STRING;
     cr_json_put(out, "{\"id\":");
     cr_json_put_string(out, ask->request_id);
-    cr_json_put(out, ",\"object\":\"list\",\"model\":");
+    cr_json_put(out,
+                ",\"object\":\"%s\",\"model\":", infinity ? "rerank" : "list");
     cr_json_put_string(out, ask->model ? ask->model : facts->model_name);
     cr_json_put(out, ",\"created\":%lld,\"results\":[",
                 (long long)ask->created_s);
