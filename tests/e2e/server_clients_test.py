@@ -149,7 +149,7 @@ def test_the_code_of_the_documentation(server, infinity, root):
 @pytest.mark.parametrize("phase, checks", [
     ("coverage", []),  # sends unknown headers too, which are to be ignored
     ("fuzzing", ["negative_data_rejection"])])
-def test_schemathesis(server, phase, checks):
+def test_schemathesis(server, tmp_path, phase, checks):
     program = pathlib.Path(sys.executable).parent / "schemathesis"
     checks = ["not_a_server_error", "status_code_conformance",
               "content_type_conformance", "response_schema_conformance",
@@ -161,5 +161,5 @@ def test_schemathesis(server, phase, checks):
          # A millisecond is allowed, and answered with 504.
          "--header", "X-Request-Timeout-Ms: 60000",
          "--checks", ",".join(checks)],
-        capture_output=True, timeout=300 * server.slower)
+        capture_output=True, timeout=300 * server.slower, cwd=tmp_path)
     assert done.returncode == 0, done.stdout.decode()[-20000:]
