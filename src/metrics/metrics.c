@@ -74,11 +74,12 @@ void cr_metrics_observe(cr_metrics *m, cr_histogram_id id, uint64_t value) {
 cr_summary cr_metrics_summary(const cr_metrics *m, cr_histogram_id id) {
     const cr_histogram *h = &m->histograms[id];
     cr_summary s = {.count = cr_histogram_count(h),
+                    .sum = atomic_load(&h->sum),
                     .p50 = cr_histogram_quantile(h, 0.50),
                     .p95 = cr_histogram_quantile(h, 0.95),
                     .p99 = cr_histogram_quantile(h, 0.99)};
     if (s.count)
-        s.mean = (double)atomic_load(&h->sum) / (double)s.count;
+        s.mean = (double)s.sum / (double)s.count;
     return s;
 }
 

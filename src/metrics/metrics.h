@@ -111,7 +111,7 @@ typedef struct cr_metrics {
 
 /* A few numbers on one histogram; times in nanoseconds. */
 typedef struct cr_summary {
-    uint64_t count;
+    uint64_t count, sum;
     double mean, p50, p95, p99;
 } cr_summary;
 

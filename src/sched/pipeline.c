@@ -23,6 +23,7 @@ typedef struct lane {
     /* An invitation to a team, by the lane that leads it. */
     struct lane *leader;
     uint32_t member;
+    int64_t busy_ns; /* at work, ever; under the lock */
     /* The group that this lane scores. */
     cr_generation *generation;
     cr_slice slices[MAX_SLICES];
@@ -373,6 +374,7 @@ static void join_team(lane *l) {
     cr_pipeline *p = l->pipeline;
     lane *leader = l->leader;
     cr_backend *backend = leader->generation->backend;
+    int64_t start = cr_now_ns();
     p->n_idle--;
     pthread_mutex_unlock(&p->lock);
     cr_error error;
@@ -380,6 +382,7 @@ static void join_team(lane *l) {
         backend, l->index, &leader->team, l->member, &leader->group,
         leader->generation->rooms[leader->index].logits, &error);
     pthread_mutex_lock(&p->lock);
+    l->busy_ns += cr_now_ns() - start;
     p->n_idle++;
     l->leader = NULL;
     if (--leader->n_away == 0)
@@ -413,6 +416,7 @@ static void work(lane *l) {
     int64_t ns = cr_now_ns() - start;
     count_group(l, ns, status);
     pthread_mutex_lock(&p->lock);
+    l->busy_ns += ns;
     p->n_idle++;
     finish_group(p, l, ns, status, &error);
     show_queue(p);
@@ -502,6 +506,13 @@ cr_pipeline_state cr_pipeline_look(cr_pipeline *p) {
                            .tokens_per_second = rate_of(p)};
     pthread_mutex_unlock(&p->lock);
     return s;
+}
+
+int64_t cr_pipeline_lane_busy_ns(cr_pipeline *p, uint32_t i) {
+    pthread_mutex_lock(&p->lock);
+    int64_t ns = p->lanes[i].busy_ns;
+    pthread_mutex_unlock(&p->lock);
+    return ns;
 }
 
 static cr_status start_lane(cr_pipeline *p, uint32_t i, cr_error *error) {

@@ -44,5 +44,7 @@ cr_status cr_pipeline_submit(cr_pipeline *pipeline, cr_job *job,
 /* From now on no batch waits for others. */
 void cr_pipeline_hurry(cr_pipeline *pipeline);
 cr_pipeline_state cr_pipeline_look(cr_pipeline *pipeline);
+/* How long a lane (from 0) was at work since the pipeline began. */
+int64_t cr_pipeline_lane_busy_ns(cr_pipeline *pipeline, uint32_t lane);
 
 #endif

@@ -4,6 +4,7 @@
 #include "base/clock.h"
 #include "base/mem.h"
 #include "server/listen.h"
+#include "server/stream.h"
 
 #include <errno.h>
 #include <microhttpd.h>
@@ -40,6 +41,7 @@ struct cr_http {
     cr_metrics *metrics;
     struct MHD_Daemon *daemon;
     cr_listener listener;
+    cr_streams *streams;
     _Atomic bool quiet;
     _Atomic uint64_t pending_bytes;
     _Atomic uint32_t n_accepted;
@@ -161,6 +163,12 @@ const char *cr_exchange_header(const cr_exchange *exchange, const char *name) {
                                        name);
 }
 
+const char *cr_exchange_argument(const cr_exchange *exchange,
+                                 const char *name) {
+    return MHD_lookup_connection_value(exchange->connection,
+                                       MHD_GET_ARGUMENT_KIND, name);
+}
+
 void cr_exchange_add_header(cr_exchange *exchange, const char *name,
                             const char *format, ...) {
     if (exchange->n_headers == CR_MAX_HEADERS)
@@ -211,6 +219,36 @@ static void let_go(cr_exchange *x) {
 
 static void free_text(void *text) { cr_free(text); }
 
+/* From now on it is not waited for. */
+static void uncount(cr_exchange *x) {
+    if (!x->accepted)
+        return;
+    x->accepted = false;
+    cr_metrics_move(x->http->metrics, CR_GAUGE_IN_FLIGHT, -1);
+    atomic_fetch_sub(&x->http->n_accepted, 1);
+}
+
+static struct MHD_Response *make_response(cr_exchange *x) {
+    if (x->stream) {
+        uncount(x);
+        struct MHD_Response *r = cr_stream_respond(x->stream, x->connection);
+        x->stream = NULL;
+        return r;
+    }
+    if (x->constant) {
+        x->out_bytes = x->constant_bytes;
+        return MHD_create_response_from_buffer(x->constant_bytes,
+                                               (void *)(uintptr_t)x->constant,
+                                               MHD_RESPMEM_PERSISTENT);
+    }
+    x->out_bytes = x->out.text.len;
+    struct MHD_Response *r = MHD_create_response_from_buffer_with_free_callback(
+        x->out.text.len, x->out.text.data ? x->out.text.data : NULL, free_text);
+    if (r)
+        cr_buf_init(&x->out.text, x->out.text.max); /* the response's now */
+    return r;
+}
+
 static enum MHD_Result send_answer(cr_exchange *x) {
     cr_http *http = x->http;
     if (x->out.failed) {
@@ -219,13 +257,11 @@ static enum MHD_Result send_answer(cr_exchange *x) {
         http->app.refuse(http->app.context, x, 503,
                          "no memory for an answer; try again later");
     }
-    x->out_bytes = x->out.text.len;
-    struct MHD_Response *r = MHD_create_response_from_buffer_with_free_callback(
-        x->out.text.len, x->out.text.data ? x->out.text.data : NULL, free_text);
+    bool typed = x->stream || x->constant || x->out.text.len;
+    struct MHD_Response *r = make_response(x);
     if (!r)
         return MHD_NO;
-    cr_buf_init(&x->out.text, x->out.text.max); /* the response's now */
-    if (x->out_bytes)
+    if (typed)
         MHD_add_response_header(r, MHD_HTTP_HEADER_CONTENT_TYPE, x->type);
     for (size_t i = 0; i < x->n_headers; i++)
         MHD_add_response_header(r, x->headers[i].name, x->headers[i].value);
@@ -417,10 +453,8 @@ static void on_completed(void *context, struct MHD_Connection *connection,
     let_go(x);
     cr_buf_fini(&x->body);
     cr_json_out_fini(&x->out);
-    if (x->accepted) {
-        cr_metrics_move(http->metrics, CR_GAUGE_IN_FLIGHT, -1);
-        atomic_fetch_sub(&http->n_accepted, 1);
-    }
+    cr_stream_drop(x->stream);
+    uncount(x);
     cr_free(x);
     set_phase(http, connection, IDLE);
 }
@@ -480,6 +514,8 @@ cr_status cr_http_open(const cr_settings *settings, const cr_http_app *app,
     pthread_mutex_init(&http->ingest_lock, NULL);
     pthread_cond_init(&http->ingest_wake, NULL);
     cr_status status = cr_listener_open(settings, &http->listener, error);
+    if (status == CR_OK)
+        status = cr_streams_new(CR_MAX_STREAMS, &http->streams, error);
     if (status == CR_OK &&
         pthread_create(&http->ingest_thread, NULL, ingest, http) != 0)
         status = cr_fail(error, CR_ERR_MEMORY, "cannot start a thread");
@@ -500,6 +536,7 @@ const char *cr_http_address(const cr_http *http) {
 void cr_http_quiesce(cr_http *http) {
     if (atomic_exchange(&http->quiet, true))
         return;
+    cr_streams_end(http->streams);
     MHD_socket fd = MHD_quiesce_daemon(http->daemon);
     if (fd != MHD_INVALID_SOCKET)
         cr_listener_close(&http->listener);
@@ -507,6 +544,19 @@ void cr_http_quiesce(cr_http *http) {
 
 uint32_t cr_http_n_accepted(const cr_http *http) {
     return atomic_load(&http->n_accepted);
+}
+
+bool cr_http_stream(cr_exchange *x) {
+    x->stream = cr_stream_new(x->http->streams);
+    return x->stream != NULL;
+}
+
+bool cr_http_has_streams(const cr_http *http) {
+    return cr_streams_any(http->streams);
+}
+
+void cr_http_publish(cr_http *http, const char *event, size_t len) {
+    cr_streams_publish(http->streams, event, len);
 }
 
 void cr_http_close(cr_http *http) {
@@ -521,11 +571,13 @@ void cr_http_close(cr_http *http) {
     }
     if (http->daemon) {
         bool quiet = atomic_load(&http->quiet);
+        cr_streams_end(http->streams);
         MHD_stop_daemon(http->daemon);
         if (!quiet) /* it closed the descriptor itself */
             http->listener.fd = -1;
     }
     cr_listener_close(&http->listener);
+    cr_streams_free(http->streams);
     pthread_cond_destroy(&http->ingest_wake);
     pthread_mutex_destroy(&http->ingest_lock);
     pthread_mutex_destroy(&http->conn_lock);

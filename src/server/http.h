@@ -20,7 +20,11 @@ typedef struct cr_http cr_http;
 typedef struct cr_exchange cr_exchange;
 struct MHD_Connection;
 
-enum { CR_MAX_HEADERS = 20, CR_HEADER_VALUE_BYTES = 128 };
+enum {
+    CR_MAX_HEADERS = 20,
+    CR_HEADER_VALUE_BYTES = 256,
+    CR_MAX_STREAMS = 16 /* of events, at a time */
+};
 
 struct cr_exchange {
     cr_http *http;
@@ -40,6 +44,9 @@ struct cr_exchange {
     int status;
     const char *type; /* of the content, static */
     cr_json_out out;
+    const char *constant; /* instead of out: static bytes */
+    size_t constant_bytes;
+    struct cr_stream *stream; /* instead of out: events */
     size_t out_bytes;
     struct {
         const char *name; /* static */
@@ -83,11 +90,20 @@ void cr_http_sweep(cr_http *http);
 /* No exchange may be suspended. */
 void cr_http_close(cr_http *http);
 
+/* Makes the answer a stream of what cr_http_publish is given from then on. It
+ * is not counted as in flight, costs no thread and ends on quiescing. False:
+ * there are too many, or no memory. */
+bool cr_http_stream(cr_exchange *exchange);
+bool cr_http_has_streams(const cr_http *http);
+void cr_http_publish(cr_http *http, const char *event, size_t len);
+
 void cr_http_resume(cr_exchange *exchange);
 /* Whether the client has closed its side. */
 bool cr_http_is_gone(const cr_exchange *exchange);
 /* NULL where it is not there. */
 const char *cr_exchange_header(const cr_exchange *exchange, const char *name);
+/* A value of the query part of the URL; NULL where it is not there. */
+const char *cr_exchange_argument(const cr_exchange *exchange, const char *name);
 /* Adds a header to the answer; a value that is too long is left out. */
 void cr_exchange_add_header(cr_exchange *exchange, const char *name,
                             const char *format, ...)

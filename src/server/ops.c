@@ -2,14 +2,17 @@
 #include "server/service.h"
 
 #include "base/clock.h"
+#include "base/cpus.h"
+#include "base/mem.h"
 #include "server/dialects/tei.h"
 #include "server/json_in.h"
 
+#include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 #include <time.h>
 
-enum { METRICS_BYTES = 1 << 20 };
+enum { METRICS_BYTES = 1 << 20, STATS_ROWS = 240 };
 
 static bool is_ready(const cr_call *call) {
     return atomic_load(&call->server->ready);
@@ -136,24 +139,30 @@ static void put_gauges(cr_json_out *out, const cr_metrics *m) {
     put_gauge(out, m, "memory_bytes", CR_GAUGE_RESIDENT);
 }
 
-bool cr_ops_stats(cr_call *call) {
-    cr_server *s = call->server;
-    const cr_metrics *m = &s->metrics;
-    cr_json_out *out = &call->exchange->out;
-    cr_facts facts = cr_call_facts(call);
-    cr_server_look(s);
+static void put_lanes(cr_json_out *out, cr_server *s) {
+    cr_json_put(out, ",\"busy_s_by_lane\":[");
+    for (uint32_t i = 0; i < s->lanes; i++)
+        cr_json_put(out, "%s%.6f", i ? "," : "",
+                    (double)cr_pipeline_lane_busy_ns(s->pipeline, i) * 1e-9);
+    cr_json_put(out, "]");
+}
+
+/* What runs, as far as it is not a measurement; no GPU is watched yet. */
+static void put_identity(cr_json_out *out, const cr_facts *facts) {
+    const cr_backend_description *d = &facts->generation->backend->description;
     cr_json_put(out, "{\"version\":\"%s\",\"model\":", cr_version());
-    cr_json_put_string(out, facts.model_name);
-    cr_json_put(out, ",\"generation\":%u,\"ready\":%s,\"uptime_s\":%.3f",
-                facts.generation->number, is_ready(call) ? "true" : "false",
-                (double)(cr_now_ns() - s->started_ns) * 1e-9);
-    put_counters(out, m);
-    put_gauges(out, m);
-    cr_json_put(out, ",\"lane_busy_s\":%.6f,\"cpu_s\":%.6f",
-                (double)cr_metrics_counter(m, CR_COUNT_LANE_BUSY) * 1e-9,
-                (double)cr_metrics_counter(m, CR_COUNT_CPU) * 1e-9);
-    cr_json_put(out, ",\"queue_age_ms\":%.3f",
-                (double)cr_metrics_gauge(m, CR_GAUGE_QUEUE_AGE) * 1e-6);
+    cr_json_put_string(out, facts->model_name);
+    cr_json_put(out,
+                ",\"backend\":\"%s\",\"device\":\"%s\",\"isa\":\"%s\","
+                "\"dtype\":\"%s\",\"gpu\":null,\"max_length\":%u,"
+                "\"group_tokens_wanted\":%u,\"max_batch\":%u,"
+                "\"generation\":%u",
+                d->name, d->device, d->isa, d->dtype,
+                facts->generation->max_length, d->group_tokens,
+                facts->settings->batching_max_batch, facts->generation->number);
+}
+
+static void put_durations(cr_json_out *out, const cr_metrics *m) {
     put_summary(out, m, "request_ms", CR_HISTOGRAM_REQUEST, 1e-6);
     put_summary(out, m, "tokenization_ms", CR_HISTOGRAM_TOKENIZATION, 1e-6);
     put_summary(out, m, "queue_wait_ms", CR_HISTOGRAM_QUEUE, 1e-6);
@@ -162,12 +171,72 @@ bool cr_ops_stats(cr_call *call) {
     put_summary(out, m, "batch_pairs", CR_HISTOGRAM_BATCH_PAIRS, 1);
     put_summary(out, m, "group_pairs", CR_HISTOGRAM_GROUP_PAIRS, 1);
     put_summary(out, m, "group_tokens", CR_HISTOGRAM_GROUP_TOKENS, 1);
-    cr_json_put(out, ",\"history\":");
+}
+
+/* The rows are copied first: requests need the lock too. */
+static void put_history(cr_json_out *out, cr_server *s, size_t max) {
+    cr_history_row *rows = cr_calloc(max, sizeof *rows);
+    if (!rows) {
+        out->failed = true;
+        return;
+    }
     pthread_mutex_lock(&s->lock);
-    cr_history_write(&s->history, out);
+    size_t n = cr_history_copy(&s->history, rows, max);
     pthread_mutex_unlock(&s->lock);
+    cr_json_put(out, ",\"history\":");
+    cr_history_write(rows, n, out);
+    cr_free(rows);
+}
+
+static void put_stats(cr_json_out *out, cr_server *s, const cr_facts *facts,
+                      size_t max_rows) {
+    const cr_metrics *m = &s->metrics;
+    put_identity(out, facts);
+    cr_json_put(out, ",\"ready\":%s,\"uptime_s\":%.3f,\"cpus\":%u",
+                atomic_load(&s->ready) ? "true" : "false",
+                (double)(cr_now_ns() - s->started_ns) * 1e-9,
+                cr_cpus_count().cpus);
+    put_counters(out, m);
+    put_gauges(out, m);
+    cr_json_put(out, ",\"lane_busy_s\":%.6f,\"cpu_s\":%.6f",
+                (double)cr_metrics_counter(m, CR_COUNT_LANE_BUSY) * 1e-9,
+                (double)cr_metrics_counter(m, CR_COUNT_CPU) * 1e-9);
+    put_lanes(out, s);
+    cr_json_put(out, ",\"queue_age_ms\":%.3f",
+                (double)cr_metrics_gauge(m, CR_GAUGE_QUEUE_AGE) * 1e-6);
+    put_durations(out, m);
+    put_history(out, s, max_rows);
     cr_json_put(out, "}");
+}
+
+bool cr_ops_stats(cr_call *call) {
+    const char *rows = cr_exchange_argument(call->exchange, "rows");
+    unsigned long n = rows ? strtoul(rows, NULL, 10) : STATS_ROWS;
+    cr_facts facts = cr_call_facts(call);
+    cr_server_look(call->server);
+    put_stats(&call->exchange->out, call->server, &facts,
+              n < 1                 ? 1
+              : n > CR_HISTORY_ROWS ? CR_HISTORY_ROWS
+                                    : n);
     return true;
+}
+
+void cr_ops_event(cr_server *server, const cr_facts *facts, cr_json_out *out) {
+    cr_json_put(out, "data: ");
+    put_stats(out, server, facts, 1);
+    cr_json_put(out, "\n\n");
+}
+
+bool cr_ops_stream(cr_call *call) {
+    if (cr_http_stream(call->exchange)) {
+        call->exchange->type = "text/event-stream";
+        cr_exchange_add_header(call->exchange, "Cache-Control", "no-store");
+        return true;
+    }
+    return cr_refuse(&call->ask.refusal, CR_REFUSAL_OVERLOADED,
+                     "%d streams of statistics are open, the most there can "
+                     "be: close one, or ask /stats",
+                     CR_MAX_STREAMS);
 }
 
 bool cr_ops_reset(cr_call *call) {

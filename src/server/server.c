@@ -70,6 +70,22 @@ void cr_server_look(cr_server *server) {
     cr_metrics_set_counter(m, CR_COUNT_CPU, (uint64_t)cpu_ns());
 }
 
+/* What every open dashboard is told. */
+static void publish(cr_server *s) {
+    cr_call call = {.server = s};
+    cr_json_out event;
+    pthread_mutex_lock(&s->lock);
+    call.generation = cr_generation_ref(s->generation);
+    pthread_mutex_unlock(&s->lock);
+    cr_facts facts = cr_call_facts(&call);
+    cr_json_out_init(&event);
+    cr_ops_event(s, &facts, &event);
+    if (!event.failed)
+        cr_http_publish(s->http, event.text.data, event.text.len);
+    cr_json_out_fini(&event);
+    cr_generation_unref(call.generation);
+}
+
 /* Twice a second: a row of history, and a look at slow connections. */
 static void *tick(void *context) {
     cr_server *s = context;
@@ -92,6 +108,10 @@ static void *tick(void *context) {
         cr_http_sweep(s->http);
         pthread_mutex_lock(&s->lock);
         cr_history_add(&s->history, &s->metrics, cr_now_ns(), s->started_ns);
+        pthread_mutex_unlock(&s->lock);
+        if (cr_http_has_streams(s->http))
+            publish(s);
+        pthread_mutex_lock(&s->lock);
     }
     pthread_mutex_unlock(&s->lock);
     return NULL;

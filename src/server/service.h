@@ -83,7 +83,14 @@ bool cr_ops_models(cr_call *call);
 bool cr_ops_metrics(cr_call *call);
 bool cr_ops_openapi(cr_call *call);
 bool cr_ops_stats(cr_call *call);
+bool cr_ops_stream(cr_call *call);
+/* One event of /stats/stream. */
+void cr_ops_event(cr_server *server, const cr_facts *facts, cr_json_out *out);
 bool cr_ops_reset(cr_call *call);
 bool cr_ops_reload(cr_call *call);
+
+/* dashboard.c: the page and what it loads. */
+bool cr_dashboard_page(cr_call *call);
+bool cr_dashboard_file(cr_call *call);
 
 #endif

@@ -42,6 +42,8 @@ def test_the_document_is_served(build, slower, crossrank, document):
     s = Server(build / "crossrank", slower)
     assert s.get("/openapi.json").json == document
     for method, path in routes_of_the_document(document):
+        if path == "/stats/stream":  # which never ends
+            continue
         assert s.ask(method, path, b"").status not in (404, 405), path
     assert s.stop() == 0
     version = crossrank("--version").stdout.decode()

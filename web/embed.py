@@ -1,0 +1,31 @@
+#!/usr/bin/env python3
+"""Writes files as C arrays: embed.py OUTPUT.c NAME=PATH..., for the program
+to serve. An ETag is a hash of its file."""
+
+import hashlib
+import pathlib
+import sys
+
+TYPES = {".html": "text/html; charset=utf-8",
+         ".css": "text/css; charset=utf-8",
+         ".js": "text/javascript; charset=utf-8"}
+
+
+def main():
+    arrays, rows = [], []
+    for i, argument in enumerate(sys.argv[2:]):
+        name, _, path = argument.partition("=")
+        data = pathlib.Path(path).read_bytes()
+        arrays.append(f"static const unsigned char FILE_{i}[] = {{"
+                      + ",".join(map(str, data)) + "};\n")
+        tag = hashlib.sha256(data).hexdigest()[:16]
+        rows.append(f'    {{"{name}", "{TYPES[pathlib.Path(name).suffix]}", '
+                    f'"\\"{tag}\\"", FILE_{i}, {len(data)}}},\n')
+    pathlib.Path(sys.argv[1]).write_text(
+        '#include "web_files.h"\n' + "".join(arrays)
+        + "const cr_web_file CR_WEB_FILES[] = {\n" + "".join(rows) + "};\n"
+        + f"const size_t CR_N_WEB_FILES = {len(rows)};\n")
+
+
+if __name__ == "__main__":
+    main()
