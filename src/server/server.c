@@ -155,9 +155,9 @@ static void swap_in(cr_server *s, cr_generation *g) {
     json_t *old_labels = s->labels;
     s->generation = g;
     s->labels = labels;
+    json_decref(old_labels);
     pthread_mutex_unlock(&s->lock);
     cr_generation_unref(old);
-    json_decref(old_labels);
 }
 
 static cr_status try_reload(cr_server *s, const char *model, cr_error *error) {

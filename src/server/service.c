@@ -554,7 +554,10 @@ static void on_end(void *context, cr_exchange *x) {
         log_access(call);
     cr_ask_fini(&call->ask);
     cr_generation_unref(call->generation);
+    /* jansson reads the count without an atomic before it counts down. */
+    pthread_mutex_lock(&server->lock);
     json_decref(call->labels);
+    pthread_mutex_unlock(&server->lock);
     cr_free(call);
     x->state = NULL;
 }

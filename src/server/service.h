@@ -23,7 +23,7 @@ struct cr_server {
     _Atomic bool giving_up; /* nobody is waited for any more */
     pthread_mutex_t lock;   /* of the next three */
     cr_generation *generation;
-    json_t *labels; /* id2label of its config.json */
+    json_t *labels; /* id2label of its config.json; counted with the lock */
     cr_history history;
     pthread_mutex_t reload_lock; /* one reload at a time */
     pthread_t ticker;
