@@ -101,7 +101,9 @@ const CARDS = [
     () => `${number(last("cpu"))} of ${stats.cpus} cores`],
   ["memory", "Memory", "MiB", () => bytes(stats.memory_bytes),
     () => "resident"],
-  ["gpu-memory", "GPU memory", "MiB", () => null, () => "none watched"],
+  ["gpu-memory", "GPU memory", "MiB",
+    () => stats.gpu_memory === null ? null : bytes(stats.gpu_memory),
+    () => stats.gpu_memory === null ? "none watched" : "used and cached"],
   ["gpu-use", "GPU use", "%", () => null, () => "none watched"],
 ];
 

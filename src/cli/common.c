@@ -6,7 +6,8 @@
 #include <string.h>
 #include <unistd.h>
 
-const char *const CR_DTYPE_CHOICES[] = {"auto", "fp32", "bf16", "int8", NULL};
+const char *const CR_DTYPE_CHOICES[] = {"auto", "fp32", "fp16",
+                                        "bf16", "int8", NULL};
 const char *const CR_TRUNCATION_CHOICES[] = {"longest_first", "only_second",
                                              NULL};
 const char *const CR_ACTIVATION_CHOICES[] = {"model", "none", "sigmoid", NULL};

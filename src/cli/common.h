@@ -34,9 +34,10 @@ extern const char *const CR_PASSAGE_FORMAT_CHOICES[];
                    "model folder in Hugging Face layout (default: "            \
                    "$CROSSRANK_MODEL, else the model that is shipped)"),       \
         CR_TEXT_OPTION("backend", "NAME", &(c)->backend,                       \
-                       "what computes (default: cpu)"),                        \
+                       "what computes: cpu or mlx (default: cpu)"),            \
         CR_TEXT_OPTION("device", "NAME", &(c)->device,                         \
-                       "device of the backend (default: cpu)"),                \
+                       "device of the backend (default: its best): "           \
+                       "cpu, and gpu with mlx"),                               \
         CR_CHOICE_OPTION("dtype", "T", &(c)->dtype, CR_DTYPE_CHOICES,          \
                          "number format of the weights (default: auto), "      \
                          "one of"),                                            \

@@ -4,6 +4,7 @@
 #include "cli/common.h"
 #include "cli/feed.h"
 #include "cli/out.h"
+#include "engine/backend.h"
 #include "lab/lines.h"
 #include "lab/peak.h"
 #include "model/model.h"
@@ -70,6 +71,29 @@ static void put_list(cr_out *out, const char *key, const char *const *list) {
     cr_out_text(out, "]");
 }
 
+/* "missing_backends": {NAME: why, and how to get it}. */
+static void put_backends(cr_out *out) {
+    const cr_backend_ops *ops;
+    cr_error why;
+    const char *const *names = cr_backend_all_names();
+    put_list(out, "backends", cr_backend_names());
+    cr_out_text(out, ",\"devices\":{");
+    for (size_t i = 0, n = 0; names[i]; i++) {
+        if (cr_backend_find(names[i], &ops, NULL) != CR_OK)
+            continue;
+        cr_out_text(out, n++ ? "," : "");
+        put_list(out, names[i], ops->list_devices());
+    }
+    cr_out_text(out, "},\"missing_backends\":{");
+    for (size_t i = 0, n = 0; names[i]; i++) {
+        if (cr_backend_find(names[i], &ops, &why) == CR_OK)
+            continue;
+        cr_out_text(out, n++ ? "," : "");
+        put_string(out, names[i], why.message);
+    }
+    cr_out_text(out, "}");
+}
+
 static const char *activation_name(cr_activation activation) {
     static const char *const NAMES[] = {"model", "none", "sigmoid", "tanh"};
     return NAMES[activation];
@@ -133,7 +157,7 @@ static void write_json(cr_out *out, const info_facts *f) {
     cr_out_text(out, ",");
     put_string(out, "dtype_from", f->dtype_from);
     cr_out_text(out, ",");
-    put_list(out, "backends", cr_backend_names());
+    put_backends(out);
     cr_out_text(out, ",");
     put_string(out, "backend", r->backend);
     cr_out_text(out, ",");
@@ -154,6 +178,25 @@ static void write_json(cr_out *out, const info_facts *f) {
 
 /* ---- Text --------------------------------------------------------------- */
 
+static void write_backends(cr_out *out) {
+    const char *const *names = cr_backend_all_names();
+    for (size_t i = 0; names[i]; i++) {
+        const cr_backend_ops *ops;
+        cr_error why;
+        if (cr_backend_find(names[i], &ops, &why) != CR_OK) {
+            cr_out_printf(out, "missing    %.400s\n", why.message);
+            continue;
+        }
+        cr_out_printf(out, "there is   %s on", names[i]);
+        for (const char *const *d = ops->list_devices(); *d; d++)
+            cr_out_printf(out, " %s", *d);
+        cr_out_text(out, " in");
+        for (const char *const *d = ops->dtypes; *d; d++)
+            cr_out_printf(out, " %s", *d);
+        cr_out_text(out, "\n");
+    }
+}
+
 static void write_text(cr_out *out, const info_facts *f) {
     const cr_ranker_info *r = &f->ranker;
     const char *const *isas = cr_isa_names();
@@ -166,7 +209,8 @@ static void write_text(cr_out *out, const info_facts *f) {
     cr_out_printf(out, "sha256     %s\n", f->sha256);
     cr_out_printf(out, "backend    %s on %s, %s\n", r->backend, r->device,
                   r->dtype);
-    cr_out_printf(out, "isa        %s, of", r->isa);
+    write_backends(out);
+    cr_out_printf(out, "isa        %s, of", r->isa[0] ? r->isa : "none");
     for (size_t i = 0; isas[i]; i++)
         cr_out_printf(out, " %s", isas[i]);
     cr_out_printf(out, "\nthreads    %u, from %s\n", r->threads,
@@ -232,7 +276,9 @@ const cr_command cr_command_info = {
         "and says\n"
         "what runs. --json has version, isa, isa_available, threads, "
         "threads_from,\n"
-        "dtype, dtype_from, backends, model (name, path, sha256 of the "
+        "dtype, dtype_from, backends, devices and missing_backends (with "
+        "how to get\n"
+        "them), model (name, path, sha256 of the "
         "weights, layers,\n"
         "hidden, heads, ..., activation: what a score is), memory_bytes and "
         "limits.\n"

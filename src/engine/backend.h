@@ -7,7 +7,11 @@
  * also put several lanes to work on one group (a team).
  *
  * Backends check nothing about a group: ids, positions and lengths are valid
- * when they arrive, and no group is longer than max_group_tokens. */
+ * when they arrive, and no group is longer than max_group_tokens.
+ *
+ * `cpu` is part of the library. Others are modules, shared objects that are
+ * looked for when they are asked for (docs/BACKENDS.md): the plain program
+ * needs none of what they are linked with. */
 #ifndef CR_ENGINE_BACKEND_H
 #define CR_ENGINE_BACKEND_H
 
@@ -49,8 +53,19 @@ typedef struct cr_backend_description {
 
 typedef struct cr_backend cr_backend;
 
+/* What a backend's own allocator holds, of the whole process. */
+typedef struct cr_backend_memory {
+    uint64_t active_bytes;
+    uint64_t peak_bytes;  /* the most that was active */
+    uint64_t cache_bytes; /* freed, but not given back */
+    uint64_t cache_limit_bytes;
+} cr_backend_memory;
+
 typedef struct cr_backend_ops {
     const char *name;
+    const char *const *dtypes; /* up to NULL */
+    /* The devices that this machine has, up to NULL. */
+    const char *const *(*list_devices)(void);
     cr_status (*open)(const cr_model *model, const cr_backend_options *options,
                       cr_backend **backend, cr_error *error);
     void (*close)(cr_backend *backend);
@@ -60,6 +75,10 @@ typedef struct cr_backend_ops {
     cr_status (*score)(cr_backend *backend, uint32_t lane, cr_team *team,
                        uint32_t member, const cr_group *group, float *logits,
                        cr_error *error);
+    /* Tokens of padding that scoring the group computes; NULL: never any. */
+    uint64_t (*count_padding)(const cr_backend *backend, const cr_group *group);
+    /* NULL: nothing beside the description's bytes. From any thread. */
+    void (*read_memory)(const cr_backend *backend, cr_backend_memory *memory);
 } cr_backend_ops;
 
 /* The head of every backend's own structure. */
@@ -70,9 +89,23 @@ struct cr_backend {
 
 extern const cr_backend_ops cr_cpu_backend;
 
-/* The backend of that name, NULL or "auto" for the default.
- * CR_ERR_UNAVAILABLE. */
+/* What a module exports as CR_BACKEND_SYMBOL. The build id stands first in
+ * every version, because it says whether the rest may be looked at: modules
+ * share structures with the program, so both must be of one build. */
+typedef struct cr_backend_module {
+    const char *build_id;
+    const cr_backend_ops *ops;
+} cr_backend_module;
+
+#define CR_BACKEND_SYMBOL "crossrank_backend_module"
+
+/* The backend of that name, NULL or "auto" for the default; its module is
+ * loaded, once. CR_ERR_UNAVAILABLE, with how to get it. From any thread. */
 cr_status cr_backend_find(const char *name, const cr_backend_ops **ops,
                           cr_error *error);
+
+/* Names of all backends that there can be, up to NULL; cr_backend_names of the
+ * public API lists those that are there. */
+const char *const *cr_backend_all_names(void);
 
 #endif

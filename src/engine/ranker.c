@@ -24,29 +24,11 @@ struct cr_ranker {
     pid_t process; /* that has the lanes' threads */
 };
 
-static const cr_backend_ops *const BACKENDS[] = {&cr_cpu_backend};
-static const char *const BACKEND_NAMES[] = {"cpu", NULL};
-
 /* The least cr_options that was ever published. */
 enum {
     LEAST_OPTIONS_BYTES =
         offsetof(cr_options, activation) + sizeof(cr_activation)
 };
-
-const char *const *cr_backend_names(void) { return BACKEND_NAMES; }
-
-cr_status cr_backend_find(const char *name, const cr_backend_ops **ops,
-                          cr_error *error) {
-    if (!name || strcmp(name, "auto") == 0)
-        name = "cpu";
-    for (size_t i = 0; i < sizeof BACKENDS / sizeof *BACKENDS; i++)
-        if (strcmp(BACKENDS[i]->name, name) == 0) {
-            *ops = BACKENDS[i];
-            return CR_OK;
-        }
-    return cr_fail(error, CR_ERR_UNAVAILABLE,
-                   "backend '%s' is not available; this build has cpu", name);
-}
 
 /* Callers may be built with an older header, whose options are a beginning of
  * ours, or a newer one, whose further options must then be left at 0. */

@@ -38,7 +38,8 @@ typedef struct cr_generation {
     size_t n_scratches, scratch_capacity;
 } cr_generation;
 
-/* Opens options->model on exactly `lanes` lanes. */
+/* Opens options->model; a backend that cannot use `lanes` lanes has fewer, as
+ * its description says. */
 cr_status cr_generation_open(const cr_options *options, uint32_t lanes,
                              uint32_t number, cr_generation **generation,
                              cr_error *error);

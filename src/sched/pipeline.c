@@ -302,15 +302,6 @@ static cr_status score_group(lane *l, cr_error *error) {
     return status;
 }
 
-static uint64_t padding(const lane *l) {
-    uint64_t longest = 0;
-    const cr_group *g = &l->group;
-    for (size_t i = 0; i < g->n_sequences; i++)
-        if (g->starts[i + 1] - g->starts[i] > longest)
-            longest = g->starts[i + 1] - g->starts[i];
-    return longest * g->n_sequences - g->n_tokens;
-}
-
 static void count_group(const lane *l, int64_t ns, cr_status status) {
     cr_metrics *m = l->pipeline->options.metrics;
     uint64_t lanes = l->team.n_members;
@@ -319,8 +310,10 @@ static void count_group(const lane *l, int64_t ns, cr_status status) {
     cr_metrics_observe(m, CR_HISTOGRAM_GROUP_PAIRS, l->group.n_sequences);
     cr_metrics_observe(m, CR_HISTOGRAM_GROUP_TOKENS, l->group.n_tokens);
     cr_metrics_count(m, CR_COUNT_TOKENS_REAL, l->group.n_tokens);
-    if (l->generation->backend->description.pads)
-        cr_metrics_count(m, CR_COUNT_TOKENS_PADDED, padding(l));
+    const cr_backend *backend = l->generation->backend;
+    if (backend->ops->count_padding)
+        cr_metrics_count(m, CR_COUNT_TOKENS_PADDED,
+                         backend->ops->count_padding(backend, &l->group));
     if (status == CR_OK)
         cr_metrics_count(m, CR_COUNT_PAIRS, l->group.n_sequences);
 }

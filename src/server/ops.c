@@ -141,7 +141,8 @@ static void put_gauges(cr_json_out *out, const cr_metrics *m) {
 
 static void put_lanes(cr_json_out *out, cr_server *s) {
     cr_json_put(out, ",\"busy_s_by_lane\":[");
-    for (uint32_t i = 0; i < s->lanes; i++)
+    uint32_t lanes = cr_pipeline_look(s->pipeline).lanes;
+    for (uint32_t i = 0; i < lanes; i++)
         cr_json_put(out, "%s%.6f", i ? "," : "",
                     (double)cr_pipeline_lane_busy_ns(s->pipeline, i) * 1e-9);
     cr_json_put(out, "]");
@@ -160,6 +161,29 @@ static void put_identity(cr_json_out *out, const cr_facts *facts) {
                 d->name, d->device, d->isa, d->dtype,
                 facts->generation->max_length, d->group_tokens,
                 facts->settings->batching_max_batch, facts->generation->number);
+}
+
+/* null where the backend has no allocator of its own, or no GPU. */
+static void put_device_memory(cr_json_out *out, const cr_backend *backend) {
+    if (!backend->ops->read_memory) {
+        cr_json_put(out, ",\"backend_memory\":null,\"gpu_memory\":null");
+        return;
+    }
+    cr_backend_memory m;
+    backend->ops->read_memory(backend, &m);
+    cr_json_put(out,
+                ",\"backend_memory\":{\"active_bytes\":%llu"
+                ",\"peak_bytes\":%llu,\"cache_bytes\":%llu"
+                ",\"cache_limit_bytes\":%llu}",
+                (unsigned long long)m.active_bytes,
+                (unsigned long long)m.peak_bytes,
+                (unsigned long long)m.cache_bytes,
+                (unsigned long long)m.cache_limit_bytes);
+    if (strcmp(backend->description.device, "cpu") == 0)
+        cr_json_put(out, ",\"gpu_memory\":null");
+    else
+        cr_json_put(out, ",\"gpu_memory\":%llu",
+                    (unsigned long long)(m.active_bytes + m.cache_bytes));
 }
 
 static void put_durations(cr_json_out *out, const cr_metrics *m) {
@@ -198,6 +222,7 @@ static void put_stats(cr_json_out *out, cr_server *s, const cr_facts *facts,
                 cr_cpus_count().cpus);
     put_counters(out, m);
     put_gauges(out, m);
+    put_device_memory(out, facts->generation->backend);
     cr_json_put(out, ",\"lane_busy_s\":%.6f,\"cpu_s\":%.6f",
                 (double)cr_metrics_counter(m, CR_COUNT_LANE_BUSY) * 1e-9,
                 (double)cr_metrics_counter(m, CR_COUNT_CPU) * 1e-9);

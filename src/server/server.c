@@ -214,16 +214,16 @@ cr_status cr_server_reload_keys(cr_server *s, cr_error *error) {
 
 static cr_status open_pipeline(cr_server *s, cr_error *error) {
     const cr_settings *settings = s->settings;
-    uint32_t group = s->generation->backend->description.group_tokens;
+    const cr_backend_description *d = &s->generation->backend->description;
     cr_pipeline_options o = {
-        .lanes = s->lanes,
+        .lanes = d->lanes,
         .batching = {.enabled = settings->batching_enabled,
                      .max_batch = settings->batching_max_batch,
                      .max_tokens = settings->batching_max_tokens,
                      .timeout_ns =
                          (int64_t)settings->batching_timeout_ms * 1000000},
         /* A newcomer's turn is two groups' time of the whole machine. */
-        .quantum = 2 * group * s->lanes,
+        .quantum = 2 * d->group_tokens * d->lanes,
         .max_queue_tokens = settings->max_queue_tokens,
         .metrics = &s->metrics};
     return cr_pipeline_new(&o, &s->pipeline, error);
@@ -305,7 +305,7 @@ cr_status cr_server_open(const cr_server_options *options, cr_server **server,
     cr_metrics_reset(&s->metrics); /* the self-check is nobody's request */
     atomic_store(&s->ready, true);
     cr_server_log(s, "ready on %s, %u lanes, %s", cr_server_address(s),
-                  s->lanes,
+                  s->generation->backend->description.lanes,
                   known ? "known scores right" : "model without known scores");
     cr_notify(CR_NOTICE_READY);
     *server = s;

@@ -7,7 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const char *const DTYPES[] = {"auto", "fp32", "bf16", "int8", NULL};
+static const char *const DTYPES[] = {"auto", "fp32", "fp16",
+                                     "bf16", "int8", NULL};
 static const char *const TRUNCATIONS[] = {"longest_first", "only_second", NULL};
 static const char *const ACTIVATIONS[] = {"model", "none", "sigmoid", NULL};
 static const char *const SCALES[] = {"sigmoid", "model", "raw", NULL};

@@ -110,7 +110,7 @@ def test_bash_completes_commands_and_options(root, helps, bash_here):
 
 def test_bash_completes_values(root, bash_here):
     assert complete(root, "score", "--dtype", "") \
-        == ["auto", "fp32", "bf16", "int8"]
+        == ["auto", "fp32", "fp16", "bf16", "int8"]
     assert complete(root, "score", "--format", "t") == ["tsv"]
     assert complete(root, "rank", "--format", "t") == ["text"]
     assert complete(root, "score", "--model", "mod") == ["models"]
@@ -146,4 +146,4 @@ def test_fish_completes(root):
     done = subprocess.run(["fish", "-c", script], text=True, cwd=root,
                           capture_output=True, check=True)
     assert [line.split("\t")[0] for line in done.stdout.splitlines()] \
-        == ["--dtype", "auto", "bf16", "fp32", "int8"]
+        == ["--dtype", "auto", "bf16", "fp16", "fp32", "int8"]

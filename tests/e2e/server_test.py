@@ -694,7 +694,7 @@ def test_settings_from_everywhere(crossrank, tmp_path):
     ("port: [1]", ["one value is expected"]),
     ("port: 1\nport: 2", ["there twice"]),
     ("auto_truncate: maybe", ["true or false"]),
-    ("dtype: fp99", ["auto, fp32, bf16, int8"]),
+    ("dtype: fp99", ["auto, fp32, fp16, bf16, int8"]),
     ("- 1", ["mapping"]),
     ("a: {b", ["not YAML"]),
 ])

@@ -130,8 +130,17 @@ static cr_status cpu_score(cr_backend *backend, uint32_t lane, cr_team *team,
                        : CR_OK;
 }
 
+static const char *const *cpu_list_devices(void) {
+    static const char *const devices[] = {"cpu", NULL};
+    return devices;
+}
+
+static const char *const DTYPES[] = {"fp32", "bf16", "int8", NULL};
+
 const cr_backend_ops cr_cpu_backend = {
     .name = "cpu",
+    .dtypes = DTYPES,
+    .list_devices = cpu_list_devices,
     .open = cpu_open,
     .close = cpu_close,
     .score = cpu_score,

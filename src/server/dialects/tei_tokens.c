@@ -228,6 +228,7 @@ const cr_dialect cr_dialect_tei_decode = {
 
 static const char *dtype_name(const char *dtype) {
     return !strcmp(dtype, "fp32")   ? "float32"
+           : !strcmp(dtype, "fp16") ? "float16"
            : !strcmp(dtype, "bf16") ? "bfloat16"
                                     : dtype;
 }
