@@ -5,11 +5,11 @@ _crossrank() {
     COMPREPLY=()
     if ((COMP_CWORD == 1)); then
         mapfile -t COMPREPLY < <(compgen \
-            -W 'rank score eval tokenize info serve help --help --version' -- "$current")
+            -W 'rank score eval tokenize info serve report help --help --version' -- "$current")
         return
     fi
     case "$command $previous" in
-    help\ help) words='rank score eval tokenize info serve' ;;
+    help\ help) words='rank score eval tokenize info serve report' ;;
     'rank --activation') words='model none sigmoid' ;;
     'rank --format') words='auto text jsonl' ;;
     'rank --model') kind=-d ;;
@@ -57,6 +57,7 @@ _crossrank() {
         tokenize) words='--skip-errors --format --model --backend --device --dtype --isa --threads --max-length --truncation --quiet --help' ;;
         info) words='--json --peak --model --backend --device --dtype --isa --threads --max-length --truncation --quiet --help' ;;
         serve) words='--config --print-config --model --backend --device --dtype --isa --threads --max-length --truncation --activation --host --port --unix-socket --served-model-name --batching-enabled --batching-max-batch --batching-max-tokens --batching-timeout-ms --max-documents --max-body-bytes --max-pending-bytes --max-queue-tokens --max-connections --http-threads --receive-timeout-ms --idle-timeout-s --request-timeout-ms --drain-timeout-ms --rerank-scores --rerank-documents --auto-truncate --api-keys-file --cors-origin --access-log --help' ;;
+        report) words='--help' ;;
         esac
         mapfile -t COMPREPLY < <(compgen -W "$words" -- "$current")
         return

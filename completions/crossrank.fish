@@ -113,3 +113,5 @@ complete -c crossrank -n '__fish_seen_subcommand_from serve' -l api-keys-file -r
 complete -c crossrank -n '__fish_seen_subcommand_from serve' -l cors-origin -r -d 'origin that browsers may come from, * for any'
 complete -c crossrank -n '__fish_seen_subcommand_from serve' -l access-log -x -a 'true false' -d 'a line for every request on standard error'
 complete -c crossrank -n '__fish_seen_subcommand_from serve' -l help -s h -d 'this text'
+complete -c crossrank -n '__fish_use_subcommand' -f -a report -d 'what a benchmark measured, as report.md and report.html'
+complete -c crossrank -n '__fish_seen_subcommand_from report' -l help -s h -d 'this text'

@@ -8,6 +8,7 @@
 static const cr_command *const COMMANDS[] = {
     &cr_command_rank,     &cr_command_score, &cr_command_eval,
     &cr_command_tokenize, &cr_command_info,  &cr_command_serve,
+    &cr_command_report,
 };
 
 enum { N_COMMANDS = sizeof COMMANDS / sizeof COMMANDS[0] };

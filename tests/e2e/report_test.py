@@ -1,0 +1,120 @@
+"""Every figure of a report, recomputed from requests.csv with numpy's
+definitions; what a damaged folder is told; comparisons. The fixture is a run
+of a real server (tests/fixtures/results/make.py)."""
+
+import csv
+import pathlib
+import re
+import shutil
+import subprocess
+
+import pytest
+
+numpy = pytest.importorskip("numpy")
+
+FIXTURE = pathlib.Path(__file__).parents[1] / "fixtures/results"
+
+
+def report(program, *folders):
+    return subprocess.run([program, "report", *folders], capture_output=True,
+                          text=True)
+
+
+@pytest.fixture
+def program(build):
+    return build / "crossrank"
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for name in ("results.json", "requests.csv"):
+        shutil.copy(FIXTURE / name, tmp_path)
+    return tmp_path
+
+
+def measured(folder, configuration):
+    with open(folder / "requests.csv") as lines:
+        rows = [row for row in csv.DictReader(lines)
+                if int(row["configuration"]) == configuration]
+    column = lambda name: numpy.array(  # noqa: E731
+        [float(row[name]) for row in rows])
+    latency, pairs = column("latency_ms"), column("pairs")
+    seconds = column("end_s").max() - column("start_s").min()
+    return latency, pairs / latency * 1e3, pairs.sum(), seconds
+
+
+def tables(text):
+    """Of each configuration: {metric: value} of latency and throughput."""
+    rows = [dict(re.findall(r"^\| ([\w. ]+) \| (-?[\d.]+) \|$", part, re.M))
+            for part in re.split(r"^#### ", text, flags=re.M)[1:]
+            if part.startswith(("Latency (ms)", "Throughput"))]
+    return list(zip(rows[::2], rows[1::2]))
+
+
+def figures(values):
+    named = {f"P{p}": numpy.percentile(values, p) for p in (50, 90, 95, 99)}
+    return {"Average": values.mean(), "Min": values.min(),
+            "Max": values.max(), "Std Dev": values.std(), **named}
+
+
+def test_every_figure_follows_from_the_requests(program, folder):
+    assert report(program, folder).returncode == 0
+    text = (folder / "report.md").read_text()
+    found = tables(text)
+    correlations = re.findall(r"Correlation:\*\* (\S+)", text)
+    assert len(found) == 2
+    for number, (latencies, rates) in enumerate(found):
+        latency, rate, pairs, seconds = measured(folder, number)
+        for name, value in figures(latency).items():
+            assert float(latencies[name]) == pytest.approx(value, abs=0.0051)
+        for name, value in figures(rate).items():
+            wanted = pairs / seconds if name == "Average" else value
+            assert float(rates[name]) == pytest.approx(wanted, abs=0.0051)
+        assert float(correlations[number]) == pytest.approx(
+            numpy.corrcoef(latency, rate)[0, 1], abs=0.00051)
+        assert f"**Total:** {pairs:.0f} pairs in {seconds:.2f}s" in text
+
+
+def test_buckets_hold_every_request_once(program, folder):
+    assert report(program, folder).returncode == 0
+    text = (folder / "report.md").read_text()
+    counts = re.findall(r"\(P\d\d.*\) \|.* (\d+) \|$", text, re.M)
+    assert sum(map(int, counts)) == 80
+
+
+def test_page_needs_nothing_else(program, folder):
+    assert report(program, folder).returncode == 0
+    page = (folder / "report.html").read_text()
+    assert not re.search(r"""(src|href)=["']?(http|//)""", page)
+    assert "/*DATA*/" not in page and '"configurations":[{' in page
+
+
+def test_a_run_does_not_differ_from_itself(program, folder):
+    done = report(program, folder, folder)
+    assert done.returncode == 0
+    assert "| no |" in done.stdout and "| yes |" not in done.stdout
+
+
+def test_a_run_of_twice_the_latency_does(program, folder, tmp_path):
+    slow = tmp_path / "slow"
+    slow.mkdir()
+    shutil.copy(folder / "results.json", slow)
+    with open(folder / "requests.csv") as lines:
+        rows = list(csv.DictReader(lines))
+    with open(slow / "requests.csv", "w", newline="") as out:
+        table = csv.DictWriter(out, rows[0].keys(), lineterminator="\n")
+        table.writeheader()
+        for row in rows:
+            row["latency_ms"] = str(2 * float(row["latency_ms"]))
+            table.writerow(row)
+    assert report(program, folder, slow).stdout.count("| yes |") == 2
+
+
+def test_damage_is_named(program, folder):
+    path = folder / "requests.csv"
+    path.write_text(path.read_text().replace(",8,,200,", ",x,,200,", 1))
+    done = report(program, folder)
+    assert done.returncode == 3
+    assert re.search(r"requests\.csv:2: field 9 is 'x'", done.stderr)
+    (folder / "results.json").unlink()
+    assert "crossrank bench writes one" in report(program, folder).stderr
