@@ -183,7 +183,7 @@ def test_server_reloads(server):
 def test_memory_is_bounded_over_many_shapes(server):
     """As many shapes again may add nothing but what the cache may keep. More
     shapes: CROSSRANK_MLX_SHAPES=10000."""
-    n = int(os.environ.get("CROSSRANK_MLX_SHAPES", "200"))
+    n = int(os.environ.get("CROSSRANK_MLX_SHAPES", "80"))
     peaks = []
     for half in range(2):
         for i in range(n // 2):
