@@ -354,8 +354,8 @@ def main():
         figures["took_s"] = time.monotonic() - at
         result["proofs"][name] = figures
         print(f"{name:12} {SUMMARIES[name](figures)}", flush=True)
-    result["machine"]["load_after"] = os.getloadavg()
-    a.output.write_text(json.dumps(result, indent=1) + "\n")
+        result["machine"]["load_after"] = os.getloadavg()
+        a.output.write_text(json.dumps(result, indent=1) + "\n")
 
 
 if __name__ == "__main__":
