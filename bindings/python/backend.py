@@ -27,7 +27,7 @@ HERE = pathlib.Path(__file__).resolve().parent
 # An sdist has the C sources in a folder of its own.
 SOURCE = HERE / "csrc" if (HERE / "csrc").is_dir() else HERE.parent.parent
 C_SOURCES = ("meson.build", "meson_options.txt", "LICENSE", "NOTICE",
-             "include", "src")
+             "include", "src", "tools/build_id.sh")
 OWN_SOURCES = ("backend.py", "pyproject.toml", "README.md", "crossrank",
                "licenses")
 MODEL = "models/crossrank-minilm-l6"

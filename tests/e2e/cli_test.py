@@ -50,7 +50,7 @@ def test_version(crossrank):
     (["score", "--max-length", "-1", "-"], '--max-length is "-1"'),
     (["score", "--max-length", "2", "-"], "max_length is 2"),
     (["score", "--max-length", "513", "-"], "513"),
-    (["score", "--dtype", "fp8", "-"], "auto, fp32, bf16, int8"),
+    (["score", "--dtype", "fp8", "-"], "auto, fp32, fp16, bf16, int8"),
     (["score", "--activation", "tanh", "-"], "model, none, sigmoid"),
     (["score", "--skip-errors=1", "-"], "--skip-errors takes no value"),
     (["score", "--model"], "--model needs a value"),

@@ -458,6 +458,7 @@ static void activations_are_those_of_scoring(void **state) {
     cr_options o;
     cr_options_init(&o);
     o.model = MODEL;
+    o.dtype = "fp32"; /* as open_with() has it */
     o.activation = CR_ACTIVATION_SIGMOID;
     cr_ranker *r;
     assert_int_equal(cr_ranker_open(&o, &r, NULL), CR_OK);
