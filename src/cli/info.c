@@ -32,6 +32,17 @@ static const char *threads_from(const cr_common *common,
     return quota ? "cgroup quota" : "affinity";
 }
 
+/* Why auto took the dtype that it took, which src/engine/cpu/cpu.c decides. */
+static const char *dtype_reason(const info_facts *f) {
+    if (strcmp(f->dtype_from, "auto") != 0)
+        return "asked for";
+    if (strcmp(f->ranker.backend, "cpu") != 0)
+        return "what this backend takes by itself";
+    if (strcmp(f->ranker.dtype, "bf16") == 0)
+        return "this CPU has instructions for bf16; fp32 is exact";
+    return "this CPU has no instructions for bf16, which would be slower";
+}
+
 static cr_status read_sha256(const char *path, char hex[CR_SHA256_HEX_BYTES],
                              cr_error *error) {
     cr_model *model;
@@ -157,6 +168,8 @@ static void write_json(cr_out *out, const info_facts *f) {
     cr_out_text(out, ",");
     put_string(out, "dtype_from", f->dtype_from);
     cr_out_text(out, ",");
+    put_string(out, "dtype_reason", dtype_reason(f));
+    cr_out_text(out, ",");
     put_backends(out);
     cr_out_text(out, ",");
     put_string(out, "backend", r->backend);
@@ -207,8 +220,9 @@ static void write_text(cr_out *out, const info_facts *f) {
                   r->max_length);
     cr_out_printf(out, "folder     %.400s\n", r->model_path);
     cr_out_printf(out, "sha256     %s\n", f->sha256);
-    cr_out_printf(out, "backend    %s on %s, %s\n", r->backend, r->device,
-                  r->dtype);
+    cr_out_printf(out, "backend    %s on %s\n", r->backend, r->device);
+    cr_out_printf(out, "dtype      %s, from %s: %s\n", r->dtype, f->dtype_from,
+                  dtype_reason(f));
     write_backends(out);
     cr_out_printf(out, "isa        %s, of", r->isa[0] ? r->isa : "none");
     for (size_t i = 0; isas[i]; i++)
@@ -276,7 +290,8 @@ const cr_command cr_command_info = {
         "and says\n"
         "what runs. --json has version, isa, isa_available, threads, "
         "threads_from,\n"
-        "dtype, dtype_from, backends, devices and missing_backends (with "
+        "dtype, dtype_from, dtype_reason, backends, devices and "
+        "missing_backends (with "
         "how to get\n"
         "them), model (name, path, sha256 of the "
         "weights, layers,\n"

@@ -27,7 +27,7 @@ typedef enum cr_document_style {
 typedef struct cr_settings {
     const char *model;                  /* NULL: the one that is shipped */
     const char *backend, *device, *isa; /* NULL: the default */
-    uint32_t dtype;                     /* an index of auto, fp32, fp16, bf16, int8 */
+    uint32_t dtype; /* an index of auto, fp32, fp16, bf16, int8 */
     uint32_t threads;
     uint32_t max_length;
     uint32_t truncation; /* cr_truncation */

@@ -41,8 +41,20 @@ def test_options_are_told(crossrank):
                 "--max-length", "128", "--truncation", "only_second")
     assert told["threads"] == 3 and told["threads_from"] == "--threads"
     assert told["dtype"] == "fp32" and told["dtype_from"] == "--dtype"
+    assert told["dtype_reason"] == "asked for"
     assert told["model"]["max_length"] == 128
     assert told["model"]["truncation"] == "only_second"
+
+
+def test_auto_dtype_is_explained(crossrank):
+    for isa, dtype, reason in (
+            ("ref", "fp32", "no instructions for bf16"),
+            ("avx512bf16", "bf16", "has instructions for bf16")):
+        if isa not in info(crossrank)["isa_available"]:
+            continue
+        told = info(crossrank, "--isa", isa)
+        assert told["dtype"] == dtype and told["dtype_from"] == "auto"
+        assert reason in told["dtype_reason"]
 
 
 def test_text(crossrank):
