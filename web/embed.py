@@ -8,7 +8,16 @@ import sys
 
 TYPES = {".html": "text/html; charset=utf-8",
          ".css": "text/css; charset=utf-8",
+         ".json": "application/json",
          ".js": "text/javascript; charset=utf-8"}
+FIND = """
+const cr_web_file *cr_web_find(const char *name) {
+    for (size_t i = 0; i < sizeof FILES / sizeof FILES[0]; i++)
+        if (strcmp(FILES[i].name, name) == 0)
+            return &FILES[i];
+    return NULL;
+}
+"""
 
 
 def main():
@@ -22,9 +31,10 @@ def main():
         rows.append(f'    {{"{name}", "{TYPES[pathlib.Path(name).suffix]}", '
                     f'"\\"{tag}\\"", FILE_{i}, {len(data)}}},\n')
     pathlib.Path(sys.argv[1]).write_text(
-        '#include "web_files.h"\n' + "".join(arrays)
-        + "const cr_web_file CR_WEB_FILES[] = {\n" + "".join(rows) + "};\n"
-        + f"const size_t CR_N_WEB_FILES = {len(rows)};\n")
+        "#include \"web_files.h\"\n\n#include <string.h>\n"
+        + "".join(arrays)
+        + "static const cr_web_file FILES[] = {\n" + "".join(rows) + "};\n"
+        + FIND)
 
 
 if __name__ == "__main__":

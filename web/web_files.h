@@ -1,4 +1,5 @@
-/* The files of web/, within the program; written by web/embed.py.
+/* Files within the program: pages, their scripts, openapi.json. web/embed.py
+ * writes the other half.
  *
  * Threads and ownership: constants. */
 #ifndef CR_WEB_FILES_H
@@ -12,7 +13,7 @@ typedef struct cr_web_file {
     size_t len;
 } cr_web_file;
 
-extern const cr_web_file CR_WEB_FILES[];
-extern const size_t CR_N_WEB_FILES;
+/* NULL where the program was built without a file of that name. */
+const cr_web_file *cr_web_find(const char *name);
 
 #endif

@@ -135,13 +135,6 @@ static void put_data(cr_report_out *out, const cr_report *r) {
     cr_report_put(out, "]}");
 }
 
-static const cr_web_file *find_file(const char *name) {
-    for (size_t i = 0; i < CR_N_WEB_FILES; i++)
-        if (strcmp(CR_WEB_FILES[i].name, name) == 0)
-            return &CR_WEB_FILES[i];
-    return NULL;
-}
-
 /* Where `mark` stands in text[len], or len. */
 static size_t find_mark(const char *text, size_t len, const char *mark) {
     size_t n = strlen(mark);
@@ -155,8 +148,8 @@ static size_t find_mark(const char *text, size_t len, const char *mark) {
  * which says so. */
 void cr_report_put_html(cr_report_out *out, const cr_report *report) {
     static const char CHARTS[] = "/*CHARTS*/", DATA[] = "/*DATA*/";
-    const cr_web_file *page = find_file("report.html");
-    const cr_web_file *charts = find_file("dashboard-chart.js");
+    const cr_web_file *page = cr_web_find("report.html");
+    const cr_web_file *charts = cr_web_find("dashboard-chart.js");
     const char *text = (const char *)page->data;
     size_t a = find_mark(text, page->len, CHARTS);
     size_t b = find_mark(text, page->len, DATA);

@@ -48,7 +48,9 @@ static void put_machine(cr_report_out *out, const cr_report *r) {
         out, name,
         json_string_value(version) ? json_string_value(version) : "n/a");
     put_line(out, "Model", cr_report_string(first_info(r), "model_id"));
-    put_line(out, "Model hash", cr_report_string(first_info(r), "model_sha"));
+    put_line(out, "Model hash",
+             cr_report_string(json_object_get(first_info(r), "crossrank"),
+                              "model_sha256"));
     put_line(out, "dtype", cr_report_string(first_info(r), "model_dtype"));
 }
 

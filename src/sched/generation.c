@@ -96,6 +96,8 @@ cr_status cr_generation_open(const cr_options *options, uint32_t lanes,
         status = alloc_rooms(g, error);
     if (status == CR_OK)
         status = learn_specials(g, error);
+    if (status == CR_OK)
+        status = cr_model_sha256(g->model, g->sha256, error);
     if (status != CR_OK)
         cr_generation_unref(g);
     else

@@ -25,7 +25,8 @@ typedef struct cr_group_room {
 typedef struct cr_generation {
     cr_model *model;
     cr_backend *backend;
-    uint32_t number; /* 1 for the first */
+    uint32_t number;                  /* 1 for the first */
+    char sha256[CR_SHA256_HEX_BYTES]; /* of the weights */
     uint32_t max_length;
     uint32_t max_sequences; /* of a group */
     cr_truncation truncation;

@@ -17,27 +17,24 @@ static const char *const POLICY =
 
 static bool send_file(cr_call *call, const char *name) {
     cr_exchange *x = call->exchange;
-    for (size_t i = 0; i < CR_N_WEB_FILES; i++) {
-        const cr_web_file *f = &CR_WEB_FILES[i];
-        if (strcmp(f->name, name) != 0)
-            continue;
-        const char *known = cr_exchange_header(x, "If-None-Match");
-        x->type = f->type;
-        cr_exchange_add_header(x, "ETag", "%s", f->etag);
-        cr_exchange_add_header(x, "Cache-Control", "no-cache");
-        cr_exchange_add_header(x, "Content-Security-Policy", "%s", POLICY);
-        cr_exchange_add_header(x, "X-Content-Type-Options", "nosniff");
-        cr_exchange_add_header(x, "Referrer-Policy", "no-referrer");
-        if (known && strcmp(known, f->etag) == 0) {
-            x->status = 304;
-            return true;
-        }
-        x->constant = (const char *)f->data;
-        x->constant_bytes = f->len;
+    const cr_web_file *f = cr_web_find(name);
+    if (!f)
+        return cr_refuse(&call->ask.refusal, CR_REFUSAL_NOT_FOUND,
+                         "this program was built without %s", name);
+    const char *known = cr_exchange_header(x, "If-None-Match");
+    x->type = f->type;
+    cr_exchange_add_header(x, "ETag", "%s", f->etag);
+    cr_exchange_add_header(x, "Cache-Control", "no-cache");
+    cr_exchange_add_header(x, "Content-Security-Policy", "%s", POLICY);
+    cr_exchange_add_header(x, "X-Content-Type-Options", "nosniff");
+    cr_exchange_add_header(x, "Referrer-Policy", "no-referrer");
+    if (known && strcmp(known, f->etag) == 0) {
+        x->status = 304;
         return true;
     }
-    return cr_refuse(&call->ask.refusal, CR_REFUSAL_NOT_FOUND,
-                     "this program was built without %s", name);
+    x->constant = (const char *)f->data;
+    x->constant_bytes = f->len;
+    return true;
 }
 
 /* A browser asks for HTML; clients that look at "/" for health do not. */

@@ -20,8 +20,7 @@
 #include <unistd.h>
 
 enum {
-    INGEST_BYTES = 65536, /* larger bodies are parsed on the ingest thread */
-    HEAD_BYTES = 32768    /* of a request's line and headers */
+    INGEST_BYTES = 65536 /* larger bodies are parsed on the ingest thread */
 };
 
 /* What one connection is doing, for the sweeper. */
@@ -489,8 +488,8 @@ static cr_status start_daemon(cr_http *http, cr_error *error) {
         MHD_OPTION_THREAD_POOL_SIZE, threads > 1 ? threads : 0,
         MHD_OPTION_CONNECTION_LIMIT, limit, MHD_OPTION_CONNECTION_TIMEOUT,
         s->idle_timeout_s, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
-        (size_t)HEAD_BYTES, MHD_OPTION_NOTIFY_COMPLETED, on_completed, http,
-        MHD_OPTION_NOTIFY_CONNECTION, on_connection, http,
+        (size_t)CR_MAX_HEAD_BYTES, MHD_OPTION_NOTIFY_COMPLETED, on_completed,
+        http, MHD_OPTION_NOTIFY_CONNECTION, on_connection, http,
         MHD_OPTION_URI_LOG_CALLBACK, on_uri, http, MHD_OPTION_END);
     return http->daemon
                ? CR_OK

@@ -23,7 +23,8 @@ struct MHD_Connection;
 enum {
     CR_MAX_HEADERS = 20,
     CR_HEADER_VALUE_BYTES = 256,
-    CR_MAX_STREAMS = 16 /* of events, at a time */
+    CR_MAX_STREAMS = 16,      /* of events, at a time */
+    CR_MAX_HEAD_BYTES = 32768 /* of a request's line and headers */
 };
 
 struct cr_exchange {

@@ -7,6 +7,8 @@
 #include "server/dialects/tei.h"
 #include "server/json_in.h"
 
+#include "web_files.h"
+
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -81,9 +83,9 @@ bool cr_ops_metrics(cr_call *call) {
 }
 
 bool cr_ops_openapi(cr_call *call) {
-    cr_json_out *out = &call->exchange->out;
-    out->failed = cr_buf_append(&out->text, (const char *)cr_openapi_json,
-                                cr_openapi_json_bytes, NULL) != CR_OK;
+    const cr_web_file *file = cr_web_find("openapi.json");
+    call->exchange->constant = (const char *)file->data;
+    call->exchange->constant_bytes = file->len;
     return true;
 }
 

@@ -70,10 +70,6 @@ void cr_server_log(const cr_server *server, const char *format, ...)
 void cr_server_look(cr_server *server);
 extern const cr_http_app cr_service_app;
 
-/* docs/openapi.json, made a part of the program by tools/embed.py. */
-extern const unsigned char cr_openapi_json[];
-extern const size_t cr_openapi_json_bytes;
-
 /* ops.c: answers without lanes. */
 bool cr_ops_live(cr_call *call);
 bool cr_ops_ready(cr_call *call);

@@ -340,19 +340,15 @@ def test_a_client_that_went_is_not_computed(start):
     assert s.post("/rerank", rerank(1)).status == 200
 
 
-def test_a_small_request_passes_a_large_one(start):
+def test_a_small_request_passes_a_large_one(start, slower):
+    """The order of the answers proves it, whatever the machine's speed."""
     s = start(threads=1)
-    s.post("/rerank", rerank(5))
-    begin = time.monotonic()
-    s.post("/rerank", rerank(60, 40))
-    whole = time.monotonic() - begin
-    bulk = threading.Thread(target=s.post, args=("/rerank", rerank(60, 40)))
+    large = 60 if slower > 1 else 200
+    bulk = threading.Thread(target=s.post, args=("/rerank", rerank(large, 40)))
     bulk.start()
-    wait_until(lambda: s.stats()["queue_pairs"] > 40)
-    begin = time.monotonic()
+    wait_until(lambda: s.stats()["queue_pairs"] > large // 2)
     assert s.post("/rerank", rerank(5)).status == 200
-    assert time.monotonic() - begin < 0.5 * whole
-    assert bulk.is_alive()
+    assert s.stats()["queue_pairs"] > 0 and bulk.is_alive()
     bulk.join()
 
 

@@ -2,6 +2,7 @@
 #include "server/dialects/tei.h"
 
 #include "base/mem.h"
+#include "server/http.h"
 
 #include <string.h>
 
@@ -238,6 +239,31 @@ static const char *activation_name(cr_activation activation) {
     return names[activation];
 }
 
+/* Every limit that a request or a client can meet. */
+static void put_limits(const cr_settings *s, cr_json_out *out) {
+    const struct {
+        const char *name;
+        uint32_t value;
+    } limits[] = {
+        {"max_documents", s->max_documents},
+        {"max_body_bytes", s->max_body_bytes},
+        {"max_head_bytes", CR_MAX_HEAD_BYTES},
+        {"max_pending_bytes", s->max_pending_bytes},
+        {"max_queue_tokens", s->max_queue_tokens},
+        {"max_connections", s->max_connections},
+        {"max_event_streams", CR_MAX_STREAMS},
+        {"receive_timeout_ms", s->receive_timeout_ms},
+        {"idle_timeout_s", s->idle_timeout_s},
+        {"request_timeout_ms", s->request_timeout_ms},
+        {"drain_timeout_ms", s->drain_timeout_ms},
+    };
+    cr_json_put(out, ",\"limits\":{");
+    for (size_t i = 0; i < sizeof limits / sizeof *limits; i++)
+        cr_json_put(out, "%s\"%s\":%u", i ? "," : "", limits[i].name,
+                    limits[i].value);
+    cr_json_put(out, "}");
+}
+
 void cr_tei_write_info(const cr_facts *facts, cr_json_out *out) {
     const cr_settings *s = facts->settings;
     const cr_generation *g = facts->generation;
@@ -271,7 +297,10 @@ void cr_tei_write_info(const cr_facts *facts, cr_json_out *out) {
     cr_json_put(out,
                 ",\"crossrank\":{\"backend\":\"%s\",\"device\":\"%s\""
                 ",\"isa\":\"%s\",\"dtype\":\"%s\",\"lanes\":%u"
-                ",\"activation\":\"%s\",\"generation\":%u}}",
+                ",\"activation\":\"%s\",\"generation\":%u"
+                ",\"model_sha256\":\"%s\"",
                 d->name, d->device, d->isa, d->dtype, d->lanes,
-                activation_name(g->activation), g->number);
+                activation_name(g->activation), g->number, g->sha256);
+    put_limits(s, out);
+    cr_json_put(out, "}}");
 }
