@@ -5,11 +5,11 @@ _crossrank() {
     COMPREPLY=()
     if ((COMP_CWORD == 1)); then
         mapfile -t COMPREPLY < <(compgen \
-            -W 'rank score eval tokenize info serve report help --help --version' -- "$current")
+            -W 'rank score eval tokenize info serve bench report help --help --version' -- "$current")
         return
     fi
     case "$command $previous" in
-    help\ help) words='rank score eval tokenize info serve report' ;;
+    help\ help) words='rank score eval tokenize info serve bench report' ;;
     'rank --activation') words='model none sigmoid' ;;
     'rank --format') words='auto text jsonl' ;;
     'rank --model') kind=-d ;;
@@ -44,6 +44,10 @@ _crossrank() {
     'serve --rerank-documents') words='object string never' ;;
     'serve --auto-truncate') words='true false' ;;
     'serve --access-log') words='true false' ;;
+    'bench --model') kind=-d ;;
+    'bench --device') words='cpu and gpu with mlx' ;;
+    'bench --dtype') words='auto fp32 fp16 bf16 int8' ;;
+    'bench --truncation') words='longest_first only_second' ;;
     esac
     if [[ -n $words ]]; then
         mapfile -t COMPREPLY < <(compgen -W "$words" -- "$current")
@@ -57,6 +61,7 @@ _crossrank() {
         tokenize) words='--skip-errors --format --model --backend --device --dtype --isa --threads --max-length --truncation --quiet --help' ;;
         info) words='--json --peak --model --backend --device --dtype --isa --threads --max-length --truncation --quiet --help' ;;
         serve) words='--config --print-config --model --backend --device --dtype --isa --threads --max-length --truncation --activation --host --port --unix-socket --served-model-name --batching-enabled --batching-max-batch --batching-max-tokens --batching-timeout-ms --max-documents --max-body-bytes --max-pending-bytes --max-queue-tokens --max-connections --http-threads --receive-timeout-ms --idle-timeout-s --request-timeout-ms --drain-timeout-ms --rerank-scores --rerank-documents --auto-truncate --api-keys-file --cors-origin --access-log --help' ;;
+        bench) words='--output --url --dialect --in-process --all --model --backend --device --dtype --isa --threads --max-length --truncation --quiet --help' ;;
         report) words='--help' ;;
         esac
         mapfile -t COMPREPLY < <(compgen -W "$words" -- "$current")

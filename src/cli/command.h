@@ -25,6 +25,7 @@ typedef struct cr_command {
     int (*run)(int argc, char **argv);
 } cr_command;
 
+extern const cr_command cr_command_bench;
 extern const cr_command cr_command_eval;
 extern const cr_command cr_command_info;
 extern const cr_command cr_command_rank;

@@ -1,4 +1,5 @@
 /* The program: finds the command and runs it. */
+#include "base/nearest.h"
 #include "cli/command.h"
 #include "cli/interrupt.h"
 
@@ -6,9 +7,9 @@
 #include <string.h>
 
 static const cr_command *const COMMANDS[] = {
-    &cr_command_rank,     &cr_command_score, &cr_command_eval,
-    &cr_command_tokenize, &cr_command_info,  &cr_command_serve,
-    &cr_command_report,
+    &cr_command_rank,     &cr_command_score,  &cr_command_eval,
+    &cr_command_tokenize, &cr_command_info,   &cr_command_serve,
+    &cr_command_bench,    &cr_command_report,
 };
 
 enum { N_COMMANDS = sizeof COMMANDS / sizeof COMMANDS[0] };
@@ -53,7 +54,7 @@ static int fail_unknown(const char *word) {
     const char *names[N_COMMANDS];
     for (size_t i = 0; i < N_COMMANDS; i++)
         names[i] = COMMANDS[i]->name;
-    const char *near = cr_options_nearest(word, names, N_COMMANDS);
+    const char *near = cr_nearest(word, names, N_COMMANDS);
     fprintf(stderr,
             "crossrank: unknown command \"%.100s\"%s%s%s "
             "(crossrank --help lists them)\n",

@@ -1,56 +1,15 @@
 /* Options: the parser walks argv once; what a value must be is in its row. */
 #include "cli/options.h"
 
+#include "base/nearest.h"
+
 #include <errno.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-/* Longer words are not guessed at. */
-enum { MAX_GUESS_CHARS = 40, MAX_CHOICES = 16, MAX_OPTIONS = 64 };
-
-/* Levenshtein's distance: insertions, removals, replacements. */
-static size_t distance(const char *a, const char *b) {
-    size_t n = strlen(b), row[MAX_GUESS_CHARS + 1];
-    for (size_t j = 0; j <= n; j++)
-        row[j] = j;
-    for (size_t i = 1; a[i - 1]; i++) {
-        size_t diagonal = row[0];
-        row[0] = i;
-        for (size_t j = 1; j <= n; j++) {
-            size_t best = diagonal + (a[i - 1] != b[j - 1]);
-            diagonal = row[j];
-            if (row[j] + 1 < best)
-                best = row[j] + 1;
-            if (row[j - 1] + 1 < best)
-                best = row[j - 1] + 1;
-            row[j] = best;
-        }
-    }
-    return row[n];
-}
-
-const char *cr_options_nearest(const char *word, const char *const *names,
-                               size_t n) {
-    const char *best = NULL;
-    size_t len = strlen(word), least = 1 + len / 3;
-    if (len > MAX_GUESS_CHARS)
-        return NULL;
-    for (size_t i = 0; i < n; i++) {
-        if (strlen(names[i]) > MAX_GUESS_CHARS)
-            continue;
-        size_t far = distance(word, names[i]);
-        /* A beginning of at least two letters is a fair guess too. */
-        if (len >= 2 && strncmp(names[i], word, len) == 0)
-            far = 1;
-        if (far <= least && (!best || far < least)) {
-            best = names[i];
-            least = far;
-        }
-    }
-    return best;
-}
+enum { MAX_NAME_CHARS = 100, MAX_CHOICES = 16, MAX_OPTIONS = 64 };
 
 static const cr_option *find_long(const cr_option *options, size_t n,
                                   const char *name, size_t len) {
@@ -72,12 +31,12 @@ static const cr_option *find_letter(const cr_option *options, size_t n,
 static cr_status fail_unknown(const cr_option *options, size_t n,
                               const char *arg, size_t name_len,
                               cr_error *error) {
-    char name[MAX_GUESS_CHARS + 2];
+    char name[MAX_NAME_CHARS];
     const char *names[MAX_OPTIONS], *near;
     for (size_t i = 0; i < n && i < MAX_OPTIONS; i++)
         names[i] = options[i].name;
     snprintf(name, sizeof name, "%.*s", (int)name_len, arg + 2);
-    near = cr_options_nearest(name, names, n < MAX_OPTIONS ? n : MAX_OPTIONS);
+    near = cr_nearest(name, names, n < MAX_OPTIONS ? n : MAX_OPTIONS);
     if (near)
         return cr_fail(error, CR_ERR_ARGUMENT,
                        "unknown option %.100s: did you mean --%s?", arg, near);
@@ -123,7 +82,7 @@ static cr_status set_choice(const cr_option *option, const char *value,
         if (len > 0 && used + (size_t)len < sizeof list)
             used += (size_t)len;
     }
-    const char *near = cr_options_nearest(value, option->choices, n);
+    const char *near = cr_nearest(value, option->choices, n);
     return cr_fail(error, CR_ERR_ARGUMENT,
                    "--%s is \"%.60s\", it must be one of %s%s%s%s",
                    option->name, value, list, near ? ": did you mean " : "",

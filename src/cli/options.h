@@ -62,8 +62,4 @@ cr_status cr_options_parse(const cr_option *options, size_t n_options, int argc,
                            char *const *argv, cr_operands *operands, bool *help,
                            cr_error *error);
 
-/* Of names[n] the one that is most likely meant by `word`, or NULL. */
-const char *cr_options_nearest(const char *word, const char *const *names,
-                               size_t n);
-
 #endif

@@ -3,6 +3,7 @@
 
 #include "base/buf.h"
 #include "base/mem.h"
+#include "base/nearest.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -22,9 +23,21 @@ typedef struct reader {
 static cr_status fail_at(const reader *r, const yaml_node_t *node,
                          const char *what, const char *name) {
     return cr_fail_at(r->error, CR_ERR_ARGUMENT, node->start_mark.line + 1,
-                      node->start_mark.column + 1, "%s:%zu:%zu: %s%.80s",
+                      node->start_mark.column + 1, "%s:%zu:%zu: %s%.160s",
                       r->path, node->start_mark.line + 1,
                       node->start_mark.column + 1, what, name);
+}
+
+static cr_status fail_unknown(const reader *r, const yaml_node_t *key,
+                              const char *name) {
+    char what[2 * CR_SETTING_NAME_BYTES + 32];
+    const char *names[MAX_SETTINGS];
+    for (size_t i = 0; i < CR_N_SETTINGS; i++)
+        names[i] = CR_SETTINGS[i].name;
+    const char *near = cr_nearest(name, names, CR_N_SETTINGS);
+    snprintf(what, sizeof what, "%s%s%s%s", name, near ? ": did you mean " : "",
+             near ? near : "", near ? "?" : "");
+    return fail_at(r, key, "unknown setting ", what);
 }
 
 static const char *scalar(const yaml_node_t *node) {
@@ -68,7 +81,7 @@ static cr_status set_pair(reader *r, const char *group,
     }
     const cr_setting *setting = cr_setting_find(name);
     if (!setting)
-        return fail_at(r, key, "unknown setting ", name);
+        return fail_unknown(r, key, name);
     if (value->type != YAML_SCALAR_NODE)
         return fail_at(r, value, "one value is expected for ", name);
     return set_scalar(r, setting, value);

@@ -1,4 +1,5 @@
 /* Options: what is accepted, and what is said about the rest. */
+#include "base/nearest.h"
 #include "cli/options.h"
 
 #include <setjmp.h>
@@ -143,7 +144,7 @@ static void test_nearest(void **state) {
         {"xyzzy", NULL},     {"", NULL},         {"q", NULL},
     };
     for (size_t i = 0; i < sizeof CASES / sizeof CASES[0]; i++) {
-        const char *near = cr_options_nearest(CASES[i].word, NAMES, 6);
+        const char *near = cr_nearest(CASES[i].word, NAMES, 6);
         if (CASES[i].nearest)
             assert_string_equal(near ? near : "none", CASES[i].nearest);
         else
@@ -152,7 +153,7 @@ static void test_nearest(void **state) {
     char lengthy[4096];
     memset(lengthy, 'a', sizeof lengthy - 1);
     lengthy[sizeof lengthy - 1] = '\0';
-    assert_null(cr_options_nearest(lengthy, NAMES, 6));
+    assert_null(cr_nearest(lengthy, NAMES, 6));
 }
 
 int main(void) {

@@ -1,0 +1,15 @@
+/* Files: written whole beside the old one, then renamed over it.
+ *
+ * Threads: one a folder. */
+#ifndef CR_LAB_FILES_H
+#define CR_LAB_FILES_H
+
+#include "base/error.h"
+
+/* CR_ERR_IO with the path; the old file is then still there. */
+cr_status cr_file_replace(const char *dir, const char *name, cr_text bytes,
+                          cr_error *error);
+/* The folder and those above it, where they are missing. CR_ERR_IO. */
+cr_status cr_folder_make(const char *path, cr_error *error);
+
+#endif
