@@ -387,14 +387,23 @@ static cr_status run_configurations(run *r) {
 /* ---- Accuracy ---------------------------------------------------------------
  */
 
+/* What the scores that came are of the judge's logits. */
+static cr_activation activation_of(const run *r) {
+    cr_ranker_info judge;
+    cr_activation own = r->target.url ? cr_wire_activation(r->target.dialect)
+                                      : CR_ACTIVATION_NONE;
+    cr_ranker_get_info(r->judge, &judge);
+    return own == CR_ACTIVATION_MODEL ? judge.model_activation : own;
+}
+
 static cr_status compare(run *r, const uint32_t *picked, size_t n,
                          const cr_pair *pairs, float *want) {
     bench *b = r->b;
-    bool logits = !r->target.url || cr_wire_has_logits(r->target.dialect);
+    cr_activation scale = activation_of(r);
     double worst = 0, sum = 0;
     cr_status status = cr_score(r->judge, pairs, n, want, b->error);
-    if (status == CR_OK && !logits)
-        status = cr_apply_activation(CR_ACTIVATION_SIGMOID, want, n, b->error);
+    if (status == CR_OK)
+        status = cr_apply_activation(scale, want, n, b->error);
     for (size_t i = 0; i < n && status == CR_OK; i++) {
         double off = fabs((double)b->scores[picked[i]] - (double)want[i]);
         worst = fmax(worst, off);
@@ -407,8 +416,9 @@ static cr_status compare(run *r, const uint32_t *picked, size_t n,
         r->info, "accuracy",
         json_pack("{s:i,s:f,s:f,s:s}", "checked_pairs", (int)n, "max_abs_diff",
                   worst, "mean_abs_diff", sum / (double)n, "reference",
-                  logits ? "logits of crossrank in float32"
-                         : "sigmoid scores of crossrank in float32"));
+                  scale == CR_ACTIVATION_NONE
+                      ? "logits of crossrank in float32"
+                      : "scores between 0 and 1 of crossrank in float32"));
     return CR_OK;
 }
 

@@ -462,6 +462,12 @@ static cr_status walk(reader *r, const char *path, size_t depth,
     return status;
 }
 
+static cr_status fail_empty(const reader *r) {
+    return cr_fail(r->error, CR_ERR_ARGUMENT,
+                   "%s: an experiment is expected, the file is empty", r->file);
+}
+
+/* libyaml takes no text of no bytes. */
 static cr_status parse(reader *r, const cr_buf *text) {
     yaml_parser_t parser;
     if (!yaml_parser_initialize(&parser))
@@ -471,11 +477,7 @@ static cr_status parse(reader *r, const cr_buf *text) {
     cr_status status;
     if (yaml_parser_load(&parser, &r->document)) {
         yaml_node_t *root = yaml_document_get_root_node(&r->document);
-        status = root ? walk(r, "", 0, root)
-                      : cr_fail(r->error, CR_ERR_ARGUMENT,
-                                "%s: an experiment is expected, the file is "
-                                "empty",
-                                r->file);
+        status = root ? walk(r, "", 0, root) : fail_empty(r);
         yaml_document_delete(&r->document);
     } else {
         status = cr_fail_at(
@@ -547,7 +549,9 @@ cr_status cr_experiment_read(const char *path, cr_experiment *experiment,
                               "an experiment");
     cr_buf_init(&text, MAX_FILE_BYTES);
     cr_status status = cr_buf_read_file(&text, path, error);
-    if (status == CR_OK)
+    if (status == CR_OK && !text.len)
+        status = fail_empty(&r);
+    else if (status == CR_OK)
         status = parse(&r, &text);
     cr_buf_fini(&text);
     if (status == CR_OK) {

@@ -38,7 +38,11 @@ const char *cr_wire_path(uint32_t dialect, bool as_pairs) {
     return "/rerank";
 }
 
-bool cr_wire_has_logits(uint32_t dialect) { return dialect == CR_WIRE_TEI; }
+cr_activation cr_wire_activation(uint32_t dialect) {
+    return dialect == CR_WIRE_TEI    ? CR_ACTIVATION_NONE
+           : dialect == CR_WIRE_VLLM ? CR_ACTIVATION_MODEL
+                                     : CR_ACTIVATION_SIGMOID;
+}
 
 /* ---- Asking ---------------------------------------------------------------
  */

@@ -32,8 +32,9 @@ uint32_t cr_wire_default_request(uint32_t dialect);
 cr_status cr_wire_check(uint32_t dialect, bool as_pairs, const char *path,
                         cr_error *error);
 const char *cr_wire_path(uint32_t dialect, bool as_pairs);
-/* The scores of a TEI server are logits here, all others' between 0 and 1. */
-bool cr_wire_has_logits(uint32_t dialect);
+/* What makes a logit a score in this dialect: nothing where raw scores are
+ * asked for, the model's own function where the dialect leaves it to that. */
+cr_activation cr_wire_activation(uint32_t dialect);
 /* Appends the body that asks for pairs[n]; `model` is a JSON string.
  * CR_ERR_MEMORY, CR_ERR_INPUT over the buffer's limit. */
 cr_status cr_wire_write(uint32_t dialect, bool as_pairs, cr_text model,
