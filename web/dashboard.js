@@ -187,15 +187,15 @@ function duration(seconds) {
 }
 
 const STAGES = [["words", "Tokenization"], ["wait", "Queue wait"],
-  ["work", "Scoring and answer"]];
+  ["work", "Scoring"], ["rest", "Answer"]];
 
 function showStages() {
   const whole = summary("request_ms").mean;
-  const parts = [summary("tokenization_ms").mean, summary("queue_wait_ms").mean];
+  const measured = ["tokenization_ms", "queue_wait_ms", "compute_ms"];
+  const parts = measured.map((name) => summary(name).mean);
   parts.push(whole === undefined ? undefined
-    : Math.max(0, whole - parts[0] - parts[1]));
-  const p95s = [summary("tokenization_ms").p95, summary("queue_wait_ms").p95,
-    null];
+    : Math.max(0, parts.reduce((left, part) => left - part, whole)));
+  const p95s = [...measured.map((name) => summary(name).p95), null];
   $("stages").replaceChildren();
   $("legend").replaceChildren();
   STAGES.forEach(([name, label], i) => {

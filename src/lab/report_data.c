@@ -237,13 +237,15 @@ static void join_history(cr_report_row *row, const json_t *history) {
 }
 
 /* The row of the half second from `first` on; returns the first request that
- * is behind it. The last row may be shorter. */
-static size_t fill_row(const cr_report_config *config, size_t first,
+ * is behind it. The last row ends with the configuration, so that its rate is
+ * not that of an arbitrarily short time. */
+static size_t fill_row(const cr_report_config *config, size_t first, bool last,
                        cr_report_row *row) {
     double pairs = 0.0, latency = 0.0;
-    double width = fmin(ROW_S, config->seconds - (row->at_s - ROW_S));
+    double width = last ? config->seconds - (row->at_s - ROW_S) : ROW_S;
     size_t i = first;
-    for (; i < config->n_requests && config->requests[i].end_s <= row->at_s;
+    for (; i < config->n_requests &&
+           (last || config->requests[i].end_s <= row->at_s);
          i++) {
         pairs += config->requests[i].pairs;
         latency += config->requests[i].latency_ms;
@@ -256,8 +258,8 @@ static size_t fill_row(const cr_report_config *config, size_t first,
 }
 
 static size_t rows_of(const cr_report_config *config) {
-    double n = ceil(config->seconds / ROW_S);
-    return n > 0 && n < 1e6 ? (size_t)n : 0;
+    double n = fmax(1.0, round(config->seconds / ROW_S));
+    return config->seconds > 0 && n < 1e6 ? (size_t)n : 0;
 }
 
 static cr_status fill_rows(cr_report *report, cr_error *error) {
@@ -273,7 +275,7 @@ static cr_status fill_rows(cr_report *report, cr_error *error) {
             cr_report_row *row = &report->rows[report->n_rows++];
             row->config = c;
             row->at_s = ROW_S * (double)(i + 1);
-            first = fill_row(&report->configs[c], first, row);
+            first = fill_row(&report->configs[c], first, i + 1 == n_rows, row);
         }
     }
     return CR_OK;

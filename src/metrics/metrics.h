@@ -74,6 +74,9 @@
       "Parsing and tokenizing a request.", 14, 32, 2)                          \
     X(QUEUE, "queue_wait_seconds",                                             \
       "From being queued to the first pair's start, by request.", 14, 36, 2)   \
+    X(COMPUTE, "compute_seconds",                                              \
+      "From the first pair's start to the last one's end, by request.", 18,    \
+      36, 3)                                                                   \
     X(INFERENCE, "inference_duration_seconds", "One group on its lane.", 18,   \
       34, 2)
 

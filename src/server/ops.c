@@ -192,6 +192,7 @@ static void put_durations(cr_json_out *out, const cr_metrics *m) {
     put_summary(out, m, "request_ms", CR_HISTOGRAM_REQUEST, 1e-6);
     put_summary(out, m, "tokenization_ms", CR_HISTOGRAM_TOKENIZATION, 1e-6);
     put_summary(out, m, "queue_wait_ms", CR_HISTOGRAM_QUEUE, 1e-6);
+    put_summary(out, m, "compute_ms", CR_HISTOGRAM_COMPUTE, 1e-6);
     put_summary(out, m, "inference_ms", CR_HISTOGRAM_INFERENCE, 1e-6);
     put_summary(out, m, "request_pairs", CR_HISTOGRAM_REQUEST_PAIRS, 1);
     put_summary(out, m, "batch_pairs", CR_HISTOGRAM_BATCH_PAIRS, 1);

@@ -489,6 +489,8 @@ static void add_times(cr_call *call) {
                            (unsigned long long)cr_ask_n_tokens(&call->ask));
     cr_metrics_observe(&call->server->metrics, CR_HISTOGRAM_QUEUE,
                        (uint64_t)(job->started_ns - job->queued_ns));
+    cr_metrics_observe(&call->server->metrics, CR_HISTOGRAM_COMPUTE,
+                       (uint64_t)(job->finished_ns - job->started_ns));
 }
 
 static void on_finish(void *context, cr_exchange *x) {
