@@ -184,15 +184,17 @@ static cr_status list_experiments(const char *folder, char **names, size_t *n,
 
 static void write_row(const char *name, const cr_bench_outcome *outcome,
                       cr_status status, const cr_error *error) {
-    if (status != CR_OK) {
+    if (status != CR_OK)
         printf("%-28s failed: %s\n", name, error->message);
-        return;
-    }
-    printf("%-28s %4zu configurations, %6zu requests, %zu failed, best %.1f "
-           "pairs/s, %.2f ms, max |difference| %.3g\n",
-           name, outcome->n_configurations, outcome->n_requests,
-           outcome->n_failed, outcome->best_pairs_per_s,
-           outcome->best_latency_ms, outcome->max_abs_diff);
+    else if (isnan(outcome->best_pairs_per_s))
+        printf("%-28s no figures: %zu requests, %zu failed\n", name,
+               outcome->n_requests, outcome->n_failed);
+    else
+        printf("%-28s %4zu configurations, %6zu requests, %zu failed, best "
+               "%.1f pairs/s, %.2f ms, max |difference| %.3g\n",
+               name, outcome->n_configurations, outcome->n_requests,
+               outcome->n_failed, outcome->best_pairs_per_s,
+               outcome->best_latency_ms, outcome->max_abs_diff);
     fflush(stdout);
 }
 

@@ -387,6 +387,10 @@ static cr_status run_configurations(run *r) {
 /* ---- Accuracy ---------------------------------------------------------------
  */
 
+/* Scores that are further away are another model's, or another number
+ * format's that costs something: bf16 stays below, int8 does not. */
+static const double OTHER_LOGIT = 0.05, OTHER_SCORE = 0.01;
+
 /* What the scores that came are of the judge's logits. */
 static cr_activation activation_of(const run *r) {
     cr_ranker_info judge;
@@ -412,10 +416,17 @@ static cr_status compare(run *r, const uint32_t *picked, size_t n,
     if (status != CR_OK)
         return status;
     b->outcome->max_abs_diff = fmax(b->outcome->max_abs_diff, worst);
+    double limit = scale == CR_ACTIVATION_NONE ? OTHER_LOGIT : OTHER_SCORE;
+    if (worst > limit)
+        say(b, false,
+            "  other scores: they differ from float32's by up to %.3g, the "
+            "limit is %.2g",
+            worst, limit);
     json_object_set_new(
         r->info, "accuracy",
-        json_pack("{s:i,s:f,s:f,s:s}", "checked_pairs", (int)n, "max_abs_diff",
-                  worst, "mean_abs_diff", sum / (double)n, "reference",
+        json_pack("{s:f,s:b,s:i,s:f,s:f,s:s}", "limit", limit, "other_scores",
+                  worst > limit, "checked_pairs", (int)n, "max_abs_diff", worst,
+                  "mean_abs_diff", sum / (double)n, "reference",
                   scale == CR_ACTIVATION_NONE
                       ? "logits of crossrank in float32"
                       : "scores between 0 and 1 of crossrank in float32"));

@@ -54,10 +54,47 @@ static void put_machine(cr_report_out *out, const cr_report *r) {
     put_line(out, "dtype", cr_report_string(first_info(r), "model_dtype"));
 }
 
+static void put_accuracy(cr_report_out *out, const json_t *a) {
+    if (!json_is_object(a)) {
+        cr_report_put(out, "n/a (no scores were compared)\n");
+        return;
+    }
+    cr_report_put(out,
+                  "max |difference| %.3g, mean %.3g over %.0f pairs "
+                  "against %s\n",
+                  cr_report_number(a, "max_abs_diff"),
+                  cr_report_number(a, "mean_abs_diff"),
+                  cr_report_number(a, "checked_pairs"),
+                  cr_report_string(a, "reference"));
+    if (json_is_true(json_object_get(a, "other_scores")))
+        cr_report_put(out,
+                      "\n**Other scores:** the difference is above %.2g. What "
+                      "was measured is another model, or a number format "
+                      "that costs accuracy.\n",
+                      cr_report_number(a, "limit"));
+}
+
+/* Of the server that has configuration `c`, before its first one. */
+static void put_server_accuracy(cr_report_out *out, const cr_report *r,
+                                size_t c) {
+    const json_t *list = json_object_get(r->json, "servers");
+    size_t first = 0;
+    for (size_t s = 0; s < json_array_size(list); s++) {
+        const json_t *server = json_array_get(list, s);
+        size_t n = json_array_size(json_object_get(server, "configurations"));
+        if (n && first == c) {
+            cr_report_put(
+                out, "\nServer %.0f (%s): ", cr_report_number(server, "id"),
+                r->configs[c].settings);
+            put_accuracy(out, json_object_get(server, "accuracy"));
+        }
+        first += n;
+    }
+}
+
 static void put_data(cr_report_out *out, const cr_report *r) {
     const json_t *d = json_object_get(r->json, "dataset");
     const json_t *t = json_object_get(d, "tokens");
-    const json_t *a = json_object_get(r->json, "accuracy");
     cr_report_put(out, "\n## Data and Accuracy\n\n**Data:** %s%s, ",
                   cr_report_string(d, "source"),
                   json_is_true(json_object_get(d, "synthetic")) ? " (synthetic)"
@@ -76,17 +113,10 @@ static void put_data(cr_report_out *out, const cr_report *r) {
     cr_report_put(out, "; cut: ");
     cr_report_put_number(out, cr_report_number(d, "truncated_pairs"), 0, "");
     cr_report_put(out, "\n\n**Accuracy:** ");
-    if (!json_is_object(a)) {
-        cr_report_put(out, "n/a (no scores were compared)\n");
-        return;
-    }
-    cr_report_put(out,
-                  "max |difference| %.3g, mean %.3g over %.0f pairs "
-                  "against %s\n",
-                  cr_report_number(a, "max_abs_diff"),
-                  cr_report_number(a, "mean_abs_diff"),
-                  cr_report_number(a, "checked_pairs"),
-                  cr_report_string(a, "reference"));
+    put_accuracy(out, json_object_get(r->json, "accuracy"));
+    const json_t *servers = json_object_get(r->json, "servers");
+    for (size_t i = 0; json_array_size(servers) > 1 && i < r->n_configs; i++)
+        put_server_accuracy(out, r, i);
 }
 
 static void put_load(cr_report_out *out, const cr_report *r) {

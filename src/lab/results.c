@@ -327,13 +327,6 @@ static json_t *stage(const json_t *stats, const char *key) {
                      cr_results_number(number_of(s, "p99")));
 }
 
-/* gpu_memory is null, or what the backend says of its device. */
-static json_t *gpu_memory(const json_t *stats) {
-    const json_t *gpu = json_object_get(stats, "gpu_memory");
-    return cr_results_number(json_is_object(gpu) ? number_of(gpu, "active")
-                                                 : CR_UNKNOWN);
-}
-
 json_t *cr_results_server(const json_t *before, const json_t *after,
                           double max_batch, double duration_s) {
     if (!json_is_object(after) || !json_object_get(after, "batch_pairs"))
@@ -353,7 +346,8 @@ json_t *cr_results_server(const json_t *before, const json_t *after,
         "pairs_per_batch", cr_results_number(mean), "cpu_percent",
         cr_results_number(duration_s > 0 ? 100 * cpu / duration_s : CR_UNKNOWN),
         "memory_bytes", count(number_of(after, "memory_bytes")),
-        "gpu_memory_bytes", gpu_memory(after), "gpu_utilization");
+        "gpu_memory_bytes", count(number_of(after, "gpu_memory")),
+        "gpu_utilization");
 }
 
 static size_t column_of(const json_t *columns, const char *name) {

@@ -104,7 +104,8 @@ def test_closed_loop(bench, experiment, tmp_path):
         assert c["server"]["tokens"]["real"] == sum(
             int(row["tokens"]) for row in of(rows, 0, c["id"]))
     assert server["warmup"]["requests"] == 3
-    assert results["accuracy"]["max_abs_diff"] < 0.1
+    assert results["accuracy"]["max_abs_diff"] < 0.05
+    assert results["accuracy"]["other_scores"] is False
     assert results["accuracy"]["checked_pairs"] == 36  # 12 * 3
     assert results["interrupted"] is False
     text = (tmp_path / "out/report.md").read_text()
@@ -180,7 +181,10 @@ def test_a_sweep_keeps_every_combination(bench, experiment, tmp_path):
         assert str(info["max_batch_requests"]) == \
             server["settings"]["batching.max_batch"]
     check_figures(results, rows)
-    assert (tmp_path / "out/report.md").read_text().count("max_batch=4") >= 2
+    text = (tmp_path / "out/report.md").read_text()
+    assert text.count("max_batch=4") >= 2
+    assert len(re.findall(r"^Server \d \(.*max_batch=\d.*\): max", text,
+                          re.M)) == 4
 
 
 @pytest.mark.parametrize("text, place, words", [
@@ -268,7 +272,9 @@ def test_failures_of_a_stranger_are_counted(bench, experiment, tmp_path):
     check_figures(results, rows)
     # Its scores are not the model's, which the report says.
     assert results["accuracy"]["max_abs_diff"] > 0.001
-    assert "out of luck" in (tmp_path / "out/report.md").read_text()
+    text = (tmp_path / "out/report.md").read_text()
+    assert "out of luck" in text and "**Other scores:**" in text
+    assert b"other scores" in done.stderr
 
 
 @pytest.mark.parametrize("dialect", ["tei", "cohere", "jina", "vllm",
