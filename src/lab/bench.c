@@ -37,9 +37,10 @@ typedef struct run {
     bench *b;
     size_t number;
     cr_child child;
-    cr_client client;  /* for what is no load */
-    cr_ranker *ranker; /* in-process */
-    cr_ranker *judge;  /* float32, for tokens and scores */
+    cr_client client;    /* for what is no load */
+    cr_ranker *ranker;   /* in-process */
+    cr_encoded *encoded; /* the same, of tokens */
+    cr_ranker *judge;    /* float32, for tokens and scores */
     cr_load_target target;
     cr_buf model; /* a JSON string */
     json_t *info, *configurations, *warmup;
@@ -90,7 +91,7 @@ static cr_status number_setting(const run *r, const char *key, uint32_t max,
     return CR_OK;
 }
 
-static cr_status open_ranker(const run *r, bool judge, cr_ranker **ranker) {
+static cr_status ranker_options(const run *r, bool judge, cr_options *options) {
     cr_options o;
     cr_options_init(&o);
     const char *model = setting(r, "model"), *how = setting(r, "truncation");
@@ -107,7 +108,50 @@ static cr_status open_ranker(const run *r, bool judge, cr_ranker **ranker) {
     cr_status status = number_setting(r, "max_length", 65536, &o.max_length);
     if (status == CR_OK && !judge)
         status = number_setting(r, "threads", 1024, &o.threads);
+    *options = o;
+    return status;
+}
+
+static cr_status open_ranker(const run *r, bool judge, cr_ranker **ranker) {
+    cr_options o;
+    cr_status status = ranker_options(r, judge, &o);
     return status == CR_OK ? cr_ranker_open(&o, ranker, r->b->error) : status;
+}
+
+static cr_status read_batching(const run *r, cr_batching *batching) {
+    const char *enabled = setting(r, "batching.enabled");
+    uint32_t ms = 0;
+    batching->enabled = !enabled || strcmp(enabled, "true") == 0;
+    if (!batching->enabled && strcmp(enabled, "false") != 0)
+        return cr_fail(r->b->error, CR_ERR_ARGUMENT,
+                       "batching.enabled is \"%.40s\", it must be true or "
+                       "false",
+                       enabled);
+    cr_status status = number_setting(r, "batching.max_batch", UINT32_MAX,
+                                      &batching->max_batch);
+    if (status == CR_OK)
+        status = number_setting(r, "batching.max_tokens", UINT32_MAX,
+                                &batching->max_tokens);
+    if (status == CR_OK)
+        status = number_setting(r, "batching.timeout_ms", 60000, &ms);
+    batching->timeout_ns = (int64_t)ms * 1000000;
+    return status;
+}
+
+/* In the place of the ranker, whose lanes would only wait beside. */
+static cr_status open_encoded(run *r) {
+    cr_options o;
+    cr_batching batching = {0};
+    cr_status status = ranker_options(r, false, &o);
+    if (status == CR_OK)
+        status = read_batching(r, &batching);
+    cr_ranker_close(r->ranker);
+    r->ranker = r->target.ranker = NULL;
+    if (status == CR_OK)
+        status = cr_encoded_open(&o, &batching, r->b->data.pairs, r->b->data.n,
+                                 &r->encoded, r->b->error);
+    r->target.encoded = r->encoded;
+    return status;
 }
 
 static json_t *describe(const cr_ranker *ranker) {
@@ -214,16 +258,14 @@ static cr_status open_target(run *r) {
         return cr_fail(r->b->error, CR_ERR_UNAVAILABLE,
                        "load.protocol grpc is not available; use rest or "
                        "in-process");
-    if (l->mode == CR_LOAD_INFERENCE_ONLY)
-        return cr_fail(r->b->error, CR_ERR_UNAVAILABLE,
-                       "load.mode inference_only is not available; use full "
-                       "or tokenization_only");
     if (l->protocol == CR_PROTOCOL_IN_PROCESS) {
         r->target.only_tokenize = l->mode == CR_LOAD_TOKENIZATION_ONLY;
         cr_status status = open_ranker(r, false, &r->ranker);
         r->target.ranker = r->ranker;
         if (status == CR_OK)
             r->info = describe(r->ranker);
+        if (status == CR_OK && l->mode == CR_LOAD_INFERENCE_ONLY)
+            status = open_encoded(r);
         return status;
     }
     r->target.url = r->b->o->url;
@@ -529,6 +571,7 @@ static cr_status run_combination(bench *b, size_t number, size_t n) {
     if (status == CR_OK)
         status = ended;
     cr_client_fini(&r.client);
+    cr_encoded_close(r.encoded);
     cr_ranker_close(r.ranker);
     cr_ranker_close(r.judge);
     cr_buf_fini(&r.model);

@@ -172,6 +172,13 @@ static cr_status tokenize(worker *w, cr_error *error) {
 static cr_status ask_ranker(worker *w, cr_sample *sample, int64_t *start_ns,
                             int64_t *end_ns, cr_error *error) {
     const cr_load_options *o = w->load->o;
+    if (o->target->encoded) {
+        cr_status status =
+            cr_encoded_score(o->target->encoded, w->number, w->indexes,
+                             o->batch_size, w->scores, start_ns, end_ns, error);
+        sample->status = status == CR_OK ? 200 : 0;
+        return status;
+    }
     for (uint32_t i = 0; i < o->batch_size; i++)
         w->pairs[i] = o->dataset->pairs[w->indexes[i]];
     *start_ns = cr_now_ns();

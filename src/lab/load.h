@@ -12,16 +12,18 @@
 #define CR_LAB_LOAD_H
 
 #include "lab/dataset.h"
+#include "lab/encoded.h"
 
 enum { CR_MAX_REASONS = 32, CR_REASON_BYTES = 160 };
 
-/* Where requests go: `url`, or in this process to `ranker`. */
+/* Where requests go: `url`, or in this process to `encoded` or `ranker`. */
 typedef struct cr_load_target {
     const char *url;   /* NULL: the ranker */
     uint32_t dialect;  /* cr_wire_dialect */
     const char *model; /* a JSON string, for dialects that name it */
     cr_ranker *ranker;
-    bool only_tokenize; /* of the ranker */
+    cr_encoded *encoded; /* tokens alone; NULL: the ranker */
+    bool only_tokenize;  /* of the ranker */
 } cr_load_target;
 
 typedef struct cr_load_options {

@@ -216,6 +216,15 @@ def test_in_process(bench, experiment):
         load="requests: 6, mode: tokenization_only, protocol: in-process"))
     assert results["accuracy"] is None
     check_figures(results, rows)
+    # Its tokens are the data's own: the scores are right.
+    _, results, rows = bench(experiment(
+        load="requests: 6, batch_sizes: [4], concurrency_levels: [2], "
+             "mode: inference_only, protocol: in-process"))
+    assert results["accuracy"]["checked_pairs"] == 24
+    assert results["accuracy"]["max_abs_diff"] < 0.05
+    assert results["dataset"]["tokens"]["min"] < \
+        results["dataset"]["tokens"]["max"]
+    check_figures(results, rows)
 
 
 def test_no_server_at_the_url(bench, experiment):
