@@ -5,11 +5,11 @@ _crossrank() {
     COMPREPLY=()
     if ((COMP_CWORD == 1)); then
         mapfile -t COMPREPLY < <(compgen \
-            -W 'rank score eval tokenize info serve bench report help --help --version' -- "$current")
+            -W 'rank score eval tokenize info serve bench report pull help --help --version' -- "$current")
         return
     fi
     case "$command $previous" in
-    help\ help) words='rank score eval tokenize info serve bench report' ;;
+    help\ help) words='rank score eval tokenize info serve bench report pull' ;;
     'rank --activation') words='model none sigmoid' ;;
     'rank --format') words='auto text jsonl' ;;
     'rank --model') kind=-d ;;
@@ -55,14 +55,15 @@ _crossrank() {
     fi
     if [[ $current == -* ]]; then
         case $command in
-        rank) words='--query --top --json --table --activation --skip-errors --format --model --backend --device --dtype --isa --threads --max-length --truncation --quiet --help' ;;
-        score) words='--activation --skip-errors --format --model --backend --device --dtype --isa --threads --max-length --truncation --quiet --help' ;;
-        eval) words='--run --depth --save --json --table --model --backend --device --dtype --isa --threads --max-length --truncation --quiet --help' ;;
-        tokenize) words='--skip-errors --format --model --backend --device --dtype --isa --threads --max-length --truncation --quiet --help' ;;
-        info) words='--json --peak --model --backend --device --dtype --isa --threads --max-length --truncation --quiet --help' ;;
-        serve) words='--config --print-config --model --backend --device --dtype --isa --threads --max-length --truncation --activation --host --port --unix-socket --served-model-name --batching-enabled --batching-max-batch --batching-max-tokens --batching-timeout-ms --max-documents --max-body-bytes --max-pending-bytes --max-queue-tokens --max-connections --http-threads --receive-timeout-ms --idle-timeout-s --request-timeout-ms --drain-timeout-ms --rerank-scores --rerank-documents --auto-truncate --api-keys-file --cors-origin --access-log --help' ;;
-        bench) words='--output --url --dialect --in-process --all --model --backend --device --dtype --isa --threads --max-length --truncation --quiet --help' ;;
+        rank) words='--query --top --json --table --activation --skip-errors --format --model --revision --backend --device --dtype --isa --threads --max-length --truncation --quiet --help' ;;
+        score) words='--activation --skip-errors --format --model --revision --backend --device --dtype --isa --threads --max-length --truncation --quiet --help' ;;
+        eval) words='--run --depth --save --json --table --model --revision --backend --device --dtype --isa --threads --max-length --truncation --quiet --help' ;;
+        tokenize) words='--skip-errors --format --model --revision --backend --device --dtype --isa --threads --max-length --truncation --quiet --help' ;;
+        info) words='--json --peak --model --revision --backend --device --dtype --isa --threads --max-length --truncation --quiet --help' ;;
+        serve) words='--config --print-config --model --revision --backend --device --dtype --isa --threads --max-length --truncation --activation --host --port --unix-socket --served-model-name --batching-enabled --batching-max-batch --batching-max-tokens --batching-timeout-ms --max-documents --max-body-bytes --max-pending-bytes --max-queue-tokens --max-connections --http-threads --receive-timeout-ms --idle-timeout-s --request-timeout-ms --drain-timeout-ms --rerank-scores --rerank-documents --auto-truncate --api-keys-file --cors-origin --access-log --help' ;;
+        bench) words='--output --url --dialect --in-process --all --model --revision --backend --device --dtype --isa --threads --max-length --truncation --quiet --help' ;;
         report) words='--help' ;;
+        pull) words='--revision --quiet --help' ;;
         esac
         mapfile -t COMPREPLY < <(compgen -W "$words" -- "$current")
         return

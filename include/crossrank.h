@@ -103,7 +103,8 @@ typedef enum cr_activation {
  * Texts are NUL-terminated and read by cr_ranker_open only. */
 typedef struct cr_options {
     size_t struct_bytes;      /* sizeof(cr_options) of the caller */
-    const char *model;        /* model folder; required */
+    const char *model;        /* model folder, or ORGANISATION/NAME[@REVISION]
+                                 of a model in the Hub's local cache; required */
     const char *backend;      /* a name listed by cr_backend_names, or "auto" */
     const char *device;       /* of the backend: "cpu" */
     const char *dtype;        /* "auto", "fp32", "bf16", "int8" */

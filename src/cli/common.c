@@ -55,6 +55,25 @@ const char *cr_common_dtype(const cr_common *common) {
     return CR_DTYPE_CHOICES[common->dtype];
 }
 
+static cr_status add_revision(const cr_common *common,
+                              char path[CR_COMMON_PATH_BYTES],
+                              cr_options *options, cr_error *error) {
+    if (access(options->model, F_OK) == 0)
+        return cr_fail(error, CR_ERR_ARGUMENT,
+                       "revision is \"%.60s\", but the model is a folder, "
+                       "which has none: %.200s",
+                       common->revision, options->model);
+    int len = snprintf(path, CR_COMMON_PATH_BYTES, "%s@%s", options->model,
+                       common->revision);
+    if (len < 0 || len >= CR_COMMON_PATH_BYTES)
+        return cr_fail(error, CR_ERR_ARGUMENT,
+                       "model and revision are longer "
+                       "than %d bytes",
+                       CR_COMMON_PATH_BYTES - 1);
+    options->model = path;
+    return CR_OK;
+}
+
 cr_status cr_common_options(const cr_common *common,
                             char path[CR_COMMON_PATH_BYTES],
                             cr_options *options, cr_error *error) {
@@ -65,6 +84,11 @@ cr_status cr_common_options(const cr_common *common,
                        "no model: the shipped one is not in %s: name a folder "
                        "with --model DIR or $CROSSRANK_MODEL",
                        CR_DEFAULT_MODEL_INSTALLED);
+    if (common->revision && *common->revision) {
+        cr_status status = add_revision(common, path, options, error);
+        if (status != CR_OK)
+            return status;
+    }
     options->backend = common->backend;
     options->device = common->device;
     options->dtype = cr_common_dtype(common);

@@ -10,6 +10,7 @@
 
 typedef struct cr_common {
     const char *model;
+    const char *revision; /* of a model of the Hub */
     const char *backend;
     const char *device;
     const char *isa;
@@ -31,8 +32,12 @@ extern const char *const CR_PASSAGE_FORMAT_CHOICES[];
 /* Rows of an option table for a cr_common *c. */
 #define CR_COMMON_OPTIONS(c)                                                   \
     CR_TEXT_OPTION("model", "DIR", &(c)->model,                                \
-                   "model folder in Hugging Face layout (default: "            \
+                   "model folder in Hugging Face layout, or a name of the "    \
+                   "Hub that crossrank pull fetched (default: "                \
                    "$CROSSRANK_MODEL, else the model that is shipped)"),       \
+        CR_TEXT_OPTION("revision", "R", &(c)->revision,                        \
+                       "branch, tag or commit of a model of the Hub "          \
+                       "(default: main)"),                                     \
         CR_TEXT_OPTION("backend", "NAME", &(c)->backend,                       \
                        "what computes: cpu or mlx (default: cpu)"),            \
         CR_TEXT_OPTION("device", "NAME", &(c)->device,                         \

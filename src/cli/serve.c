@@ -128,6 +128,7 @@ static cr_status open_server(const cr_settings *settings, cr_options *model,
                              char path[CR_COMMON_PATH_BYTES],
                              cr_server **server, cr_error *error) {
     const cr_common common = {.model = settings->model,
+                              .revision = settings->revision,
                               .backend = settings->backend,
                               .device = settings->device,
                               .isa = settings->isa,

@@ -141,39 +141,34 @@ void cr_ranker_close(cr_ranker *r) {
     cr_free(r);
 }
 
-static const char *name_of(const char *path) {
-    const char *slash = strrchr(path, '/');
-    return slash && slash[1] ? slash + 1 : path;
-}
-
 void cr_ranker_read_info(const cr_ranker *r, cr_ranker_info *info,
                          size_t info_bytes) {
     const cr_model_config *c = cr_model_get_config(r->model);
     const cr_backend_description *d = &r->backend->description;
     const cr_lanes_totals totals = cr_lanes_count(r->lanes);
-    const cr_ranker_info known = {
-        .model_path = cr_model_path(r->model),
-        .model_name = name_of(cr_model_path(r->model)),
-        .backend = d->name,
-        .device = d->device,
-        .dtype = d->dtype,
-        .isa = d->isa,
-        .threads = d->lanes,
-        .max_length = r->max_length,
-        .n_layers = c->n_layers,
-        .n_heads = c->n_heads,
-        .hidden_size = c->hidden_size,
-        .intermediate_size = c->intermediate_size,
-        .vocab_size = c->vocab_size,
-        .n_labels = c->n_labels,
-        .truncation = r->truncation,
-        .activation = r->activation,
-        .model_activation = c->activation,
-        .weight_bytes = d->weight_bytes,
-        .workspace_bytes = d->workspace_bytes + cr_lanes_bytes(r->lanes),
-        .n_pairs_scored = totals.n_pairs,
-        .n_pairs_cut = totals.n_cut,
-        .n_tokens_scored = totals.n_tokens};
+    const cr_ranker_info known = {.model_path = cr_model_path(r->model),
+                                  .model_name = cr_model_name(r->model),
+                                  .backend = d->name,
+                                  .device = d->device,
+                                  .dtype = d->dtype,
+                                  .isa = d->isa,
+                                  .threads = d->lanes,
+                                  .max_length = r->max_length,
+                                  .n_layers = c->n_layers,
+                                  .n_heads = c->n_heads,
+                                  .hidden_size = c->hidden_size,
+                                  .intermediate_size = c->intermediate_size,
+                                  .vocab_size = c->vocab_size,
+                                  .n_labels = c->n_labels,
+                                  .truncation = r->truncation,
+                                  .activation = r->activation,
+                                  .model_activation = c->activation,
+                                  .weight_bytes = d->weight_bytes,
+                                  .workspace_bytes = d->workspace_bytes +
+                                                     cr_lanes_bytes(r->lanes),
+                                  .n_pairs_scored = totals.n_pairs,
+                                  .n_pairs_cut = totals.n_cut,
+                                  .n_tokens_scored = totals.n_tokens};
     memset(info, 0, info_bytes);
     memcpy(info, &known, info_bytes < sizeof known ? info_bytes : sizeof known);
 }

@@ -8,15 +8,17 @@
 #include "base/mem.h"
 #include "model/config.h"
 #include "model/folder.h"
+#include "model/hub.h"
 #include "model/safetensors.h"
 #include "model/tokenizer_files.h"
 
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 struct cr_model {
-    char *path;
+    char *path, *name;
     char *weights_path;
     cr_model_config config;
     cr_tokenizer *tokenizer;
@@ -222,17 +224,46 @@ static cr_status open_parts(cr_model *model, cr_error *error) {
     return status;
 }
 
-cr_status cr_model_open(const char *path, cr_model **opened, cr_error *error) {
-    *opened = NULL;
+/* The last part of a path, without slashes behind it. */
+static char *name_of_folder(const char *path) {
+    size_t end = strlen(path), begin;
+    while (end > 1 && path[end - 1] == '/')
+        end--;
+    for (begin = end; begin && path[begin - 1] != '/'; begin--)
+        ;
+    return cr_strndup(path + begin, end - begin);
+}
+
+/* Sets the model's folder and its name. */
+static cr_status locate(cr_model *model, const char *path, cr_error *error) {
+    char found[CR_HUB_PATH_BYTES];
+    cr_hub_name name;
+    bool of_hub = access(path, F_OK) != 0 && cr_hub_parse(path, &name);
+    if (of_hub) {
+        cr_status status = cr_hub_find(&name, found, error);
+        if (status != CR_OK)
+            return status;
+        path = found;
+    }
     cr_status status = cr_folder_check(path, error);
     if (status != CR_OK)
         return status;
+    model->path = cr_strndup(path, strlen(path));
+    model->name = of_hub ? cr_strndup(name.repo, strlen(name.repo))
+                         : name_of_folder(path);
+    return model->path && model->name
+               ? CR_OK
+               : cr_fail_memory(error, strlen(path), "a path");
+}
+
+cr_status cr_model_open(const char *path, cr_model **opened, cr_error *error) {
+    *opened = NULL;
     cr_model *model = cr_calloc(1, sizeof *model);
     if (!model)
         return cr_fail_memory(error, sizeof *model, "a model");
-    model->path = cr_strndup(path, strlen(path));
-    status = model->path ? open_parts(model, error)
-                         : cr_fail_memory(error, strlen(path), "a path");
+    cr_status status = locate(model, path, error);
+    if (status == CR_OK)
+        status = open_parts(model, error);
     if (status != CR_OK)
         cr_model_close(model);
     else
@@ -247,10 +278,12 @@ void cr_model_close(cr_model *model) {
     cr_tokenizer_free(model->tokenizer);
     cr_free(model->weights_path);
     cr_free(model->path);
+    cr_free(model->name);
     cr_free(model);
 }
 
 const char *cr_model_path(const cr_model *model) { return model->path; }
+const char *cr_model_name(const cr_model *model) { return model->name; }
 
 const cr_model_config *cr_model_get_config(const cr_model *model) {
     return &model->config;

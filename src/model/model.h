@@ -48,12 +48,15 @@ typedef struct cr_model_config {
 
 typedef struct cr_model cr_model;
 
-/* CR_ERR_MODEL, CR_ERR_UNSUPPORTED, CR_ERR_IO, CR_ERR_MEMORY. *model is NULL
- * on failure. */
+/* `path` is a folder, or where there is none of that name a model of the Hub
+ * that is in the local cache (model/hub.h). CR_ERR_MODEL, CR_ERR_UNSUPPORTED,
+ * CR_ERR_IO, CR_ERR_MEMORY. *model is NULL on failure. */
 cr_status cr_model_open(const char *path, cr_model **model, cr_error *error);
 void cr_model_close(cr_model *model);
 
+/* The folder; and what to call the model: its last part, or the Hub's name. */
 const char *cr_model_path(const cr_model *model);
+const char *cr_model_name(const cr_model *model);
 const cr_model_config *cr_model_get_config(const cr_model *model);
 const cr_tokenizer *cr_model_get_tokenizer(const cr_model *model);
 

@@ -289,24 +289,15 @@ static void take_generation(cr_call *call) {
     pthread_mutex_unlock(&s->lock);
 }
 
-static const char *folder_name(const char *path) {
-    const char *end = path + strlen(path), *name;
-    while (end > path && end[-1] == '/')
-        end--;
-    for (name = end; name > path && name[-1] != '/'; name--)
-        ;
-    return *name ? name : path;
-}
-
 cr_facts cr_call_facts(const cr_call *call) {
     const cr_settings *s = call->server->settings;
-    return (cr_facts){
-        .settings = s,
-        .model_name = s->served_model_name
-                          ? s->served_model_name
-                          : folder_name(cr_model_path(call->generation->model)),
-        .generation = call->generation,
-        .labels = call->labels};
+    return (cr_facts){.settings = s,
+                      .model_name =
+                          s->served_model_name
+                              ? s->served_model_name
+                              : cr_model_name(call->generation->model),
+                      .generation = call->generation,
+                      .labels = call->labels};
 }
 
 static bool read_body(cr_call *call) {

@@ -27,6 +27,8 @@ static const char *const STYLES[] = {"object", "string", "never", NULL};
 const cr_setting CR_SETTINGS[] = {
     TEXT("model", model,
          "model folder in Hugging Face layout (default: the one shipped)"),
+    TEXT("revision", revision,
+         "branch, tag or commit of a model of the Hub (default main)"),
     TEXT("backend", backend, "what computes (default cpu)"),
     TEXT("device", device, "device of the backend (default cpu)"),
     CHOICE("dtype", dtype, DTYPES,

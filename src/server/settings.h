@@ -26,6 +26,7 @@ typedef enum cr_document_style {
 
 typedef struct cr_settings {
     const char *model;                  /* NULL: the one that is shipped */
+    const char *revision;               /* of a model of the Hub */
     const char *backend, *device, *isa; /* NULL: the default */
     uint32_t dtype; /* an index of auto, fp32, fp16, bf16, int8 */
     uint32_t threads;

@@ -124,8 +124,11 @@ class CrossEncoder:
     after a fork, or unpickled, it opens its model again.
 
     Args:
-        model: A model folder in Hugging Face layout. By default
-            ``$CROSSRANK_MODEL``, else the model that is shipped.
+        model: A model folder in Hugging Face layout, or a name of the Hub
+            that is in the local cache (``crossrank pull`` fetches it; no
+            connection is opened here). By default ``$CROSSRANK_MODEL``, else
+            the model that is shipped.
+        revision: Branch, tag or commit of a model of the Hub.
         dtype: ``"auto"``, ``"fp32"``, ``"bf16"`` or ``"int8"``.
         threads: Lanes that score; 0: as many as CPU quota and affinity give.
         max_length: Tokens of a pair, the rest is cut; by default the model's
@@ -160,9 +163,13 @@ class CrossEncoder:
         truncation: Literal["longest_first", "only_second"] = "longest_first",
         backend: str | None = None,
         isa: str | None = None,
+        revision: str | None = None,
     ) -> None:
+        name = None if model is None else os.fspath(model)
+        if name is not None and revision is not None:
+            name = f"{name}@{revision}"
         self._arguments: dict[str, Any] = {
-            "model": None if model is None else os.fspath(model),
+            "model": name,
             "dtype": dtype, "threads": threads, "max_length": max_length,
             "device": None if device is None else str(device),
             "activation_fn": activation_fn, "truncation": truncation,
