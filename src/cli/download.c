@@ -259,7 +259,7 @@ static cr_status ask_describe(cr_download *d, void *context) {
     r->sink[1] = r->buf;
     prepare(d, r->url);
     curl_easy_setopt(d->curl, CURLOPT_WRITEFUNCTION, to_buf);
-    curl_easy_setopt(d->curl, CURLOPT_WRITEDATA, r->sink);
+    curl_easy_setopt(d->curl, CURLOPT_WRITEDATA, (void *)r->sink);
     return CR_OK;
 }
 
