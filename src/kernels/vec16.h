@@ -352,6 +352,47 @@ CR_INLINE v16 v16_from_bf16(const uint16_t *p) {
  * v16i_dot2: sum + a0 b0 + a1 b1, where a lane of a and b is two int16. */
 
 /* The canonical sum of lanes: halves onto halves, 8, 4, 2, 1. */
+#if defined(CR_ISA_avx512)
+
+#define CR_FOLD(op, a)                                                         \
+    do {                                                                       \
+        a = op(a, _mm512_shuffle_f32x4(a, a, 0x4e));                           \
+        a = op(a, _mm512_shuffle_f32x4(a, a, 0xb1));                           \
+        a = op(a, _mm512_shuffle_ps(a, a, 0x4e));                              \
+        a = op(a, _mm512_shuffle_ps(a, a, 0xb1));                              \
+    } while (0)
+
+CR_INLINE float v16_sum(v16 a) {
+    CR_FOLD(_mm512_add_ps, a);
+    return _mm512_cvtss_f32(a);
+}
+CR_INLINE float v16_max_lane(v16 a) {
+    CR_FOLD(_mm512_max_ps, a);
+    return _mm512_cvtss_f32(a);
+}
+
+#elif defined(CR_ISA_avx2)
+
+#define CR_FOLD(op, a)                                                         \
+    do {                                                                       \
+        a = op(a, _mm256_permute2f128_ps(a, a, 1));                            \
+        a = op(a, _mm256_permute_ps(a, 0x4e));                                 \
+        a = op(a, _mm256_permute_ps(a, 0xb1));                                 \
+    } while (0)
+
+CR_INLINE float v16_sum(v16 a) {
+    __m256 half = _mm256_add_ps(a.lo, a.hi);
+    CR_FOLD(_mm256_add_ps, half);
+    return _mm256_cvtss_f32(half);
+}
+CR_INLINE float v16_max_lane(v16 a) {
+    __m256 half = _mm256_max_ps(a.lo, a.hi);
+    CR_FOLD(_mm256_max_ps, half);
+    return _mm256_cvtss_f32(half);
+}
+
+#else
+
 CR_INLINE float v16_sum(v16 a) {
     float x[CR_V16];
     v16_store(x, a);
@@ -369,5 +410,7 @@ CR_INLINE float v16_max_lane(v16 a) {
             x[i] = x[i] > x[i + half] ? x[i] : x[i + half];
     return x[0];
 }
+
+#endif
 
 #endif

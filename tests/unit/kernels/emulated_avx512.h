@@ -54,6 +54,21 @@ CR_EMULATED_INLINE __m512 _mm512_mul_ps(__m512 a, __m512 b) {
 CR_EMULATED_INLINE __m512 _mm512_div_ps(__m512 a, __m512 b) {
     CR_LANES(a.f[k] / b.f[k]);
 }
+CR_EMULATED_INLINE float _mm512_cvtss_f32(__m512 a) { return a.f[0]; }
+/* Quarters of four lanes: two of a, then two of b. */
+CR_EMULATED_INLINE __m512 _mm512_shuffle_f32x4(__m512 a, __m512 b, int which) {
+    CR_LANES((k < 8 ? a : b).f[(which >> k / 4 * 2 & 3) * 4 + k % 4]);
+}
+/* The same inside each quarter, lane by lane. */
+CR_EMULATED_INLINE __m512 _mm512_shuffle_ps(__m512 a, __m512 b, int which) {
+    CR_LANES((k % 4 < 2 ? a : b).f[k / 4 * 4 + (which >> k % 4 * 2 & 3)]);
+}
+CR_EMULATED_INLINE __m512 _mm512_unpacklo_ps(__m512 a, __m512 b) {
+    CR_LANES((k % 2 ? b : a).f[k / 4 * 4 + k % 4 / 2]);
+}
+CR_EMULATED_INLINE __m512 _mm512_unpackhi_ps(__m512 a, __m512 b) {
+    CR_LANES((k % 2 ? b : a).f[k / 4 * 4 + k % 4 / 2 + 2]);
+}
 CR_EMULATED_INLINE __m512 _mm512_max_ps(__m512 a, __m512 b) {
     CR_LANES(a.f[k] > b.f[k] ? a.f[k] : b.f[k]);
 }
