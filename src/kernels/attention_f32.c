@@ -20,12 +20,19 @@ static void turn_keys(const float *keys, size_t ld, size_t length, size_t width,
                       float *panels) {
     for (size_t first = 0; first < length; first += CR_PANEL) {
         size_t lanes = length - first < CR_PANEL ? length - first : CR_PANEL;
+        const float *from = keys + first * ld;
         float *panel = panels + first * width;
-        if (lanes < CR_PANEL)
-            memset(panel, 0, width * CR_PANEL * sizeof *panel);
-        for (size_t lane = 0; lane < lanes; lane++)
-            for (size_t d = 0; d < width; d++)
-                panel[d * CR_PANEL + lane] = keys[(first + lane) * ld + d];
+        for (size_t d = 0; d < width;
+             d += CR_PANEL, panel += CR_PANEL * CR_PANEL) {
+            v16 x[CR_PANEL];
+            CR_UNROLL
+            for (size_t i = 0; i < CR_PANEL; i++)
+                x[i] = i < lanes ? v16_load(from + i * ld + d) : v16_zero();
+            v16_turn(x);
+            CR_UNROLL
+            for (size_t i = 0; i < CR_PANEL; i++)
+                v16_store(panel + i * CR_PANEL, x[i]);
+        }
     }
 }
 

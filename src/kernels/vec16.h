@@ -351,6 +351,90 @@ CR_INLINE v16 v16_from_bf16(const uint16_t *p) {
  * v16_to_int: to the nearest integer, ties to even, |a| < 2^22.
  * v16i_dot2: sum + a0 b0 + a1 b1, where a lane of a and b is two int16. */
 
+/* Rows become columns: lane j of x[i] and lane i of x[j] change places. */
+#if defined(CR_ISA_avx512)
+
+/* Inside quarters first, then whole quarters, in two steps of two each. */
+CR_INLINE void v16_turn(v16 x[CR_V16]) {
+    v16 t[CR_V16];
+    CR_UNROLL
+    for (size_t i = 0; i < CR_V16; i += 4) {
+        v16 low01 = _mm512_unpacklo_ps(x[i], x[i + 1]);
+        v16 high01 = _mm512_unpackhi_ps(x[i], x[i + 1]);
+        v16 low23 = _mm512_unpacklo_ps(x[i + 2], x[i + 3]);
+        v16 high23 = _mm512_unpackhi_ps(x[i + 2], x[i + 3]);
+        t[i] = _mm512_shuffle_ps(low01, low23, 0x44);
+        t[i + 1] = _mm512_shuffle_ps(low01, low23, 0xee);
+        t[i + 2] = _mm512_shuffle_ps(high01, high23, 0x44);
+        t[i + 3] = _mm512_shuffle_ps(high01, high23, 0xee);
+    }
+    CR_UNROLL
+    for (size_t i = 0; i < 4; i++) {
+        v16 even0 = _mm512_shuffle_f32x4(t[i], t[i + 4], 0x88);
+        v16 even1 = _mm512_shuffle_f32x4(t[i + 8], t[i + 12], 0x88);
+        v16 odd0 = _mm512_shuffle_f32x4(t[i], t[i + 4], 0xdd);
+        v16 odd1 = _mm512_shuffle_f32x4(t[i + 8], t[i + 12], 0xdd);
+        x[i] = _mm512_shuffle_f32x4(even0, even1, 0x88);
+        x[i + 8] = _mm512_shuffle_f32x4(even0, even1, 0xdd);
+        x[i + 4] = _mm512_shuffle_f32x4(odd0, odd1, 0x88);
+        x[i + 12] = _mm512_shuffle_f32x4(odd0, odd1, 0xdd);
+    }
+}
+
+#elif defined(CR_ISA_avx2)
+
+/* Eight half rows to eight half columns. */
+CR_INLINE void cr_turn8(__m256 x[8]) {
+    __m256 t[8];
+    CR_UNROLL
+    for (size_t i = 0; i < 8; i += 4) {
+        __m256 low01 = _mm256_unpacklo_ps(x[i], x[i + 1]);
+        __m256 high01 = _mm256_unpackhi_ps(x[i], x[i + 1]);
+        __m256 low23 = _mm256_unpacklo_ps(x[i + 2], x[i + 3]);
+        __m256 high23 = _mm256_unpackhi_ps(x[i + 2], x[i + 3]);
+        t[i] = _mm256_shuffle_ps(low01, low23, 0x44);
+        t[i + 1] = _mm256_shuffle_ps(low01, low23, 0xee);
+        t[i + 2] = _mm256_shuffle_ps(high01, high23, 0x44);
+        t[i + 3] = _mm256_shuffle_ps(high01, high23, 0xee);
+    }
+    CR_UNROLL
+    for (size_t i = 0; i < 4; i++) {
+        x[i] = _mm256_permute2f128_ps(t[i], t[i + 4], 0x20);
+        x[i + 4] = _mm256_permute2f128_ps(t[i], t[i + 4], 0x31);
+    }
+}
+
+CR_INLINE void v16_turn(v16 x[CR_V16]) {
+    __m256 corner[2][2][8];
+    CR_UNROLL
+    for (size_t i = 0; i < CR_V16; i++) {
+        corner[i / 8][0][i % 8] = x[i].lo;
+        corner[i / 8][1][i % 8] = x[i].hi;
+    }
+    cr_turn8(corner[0][0]);
+    cr_turn8(corner[0][1]);
+    cr_turn8(corner[1][0]);
+    cr_turn8(corner[1][1]);
+    CR_UNROLL
+    for (size_t i = 0; i < CR_V16; i++)
+        x[i] = CR_V16_BOTH(corner[0][i / 8][i % 8], corner[1][i / 8][i % 8]);
+}
+
+#else
+
+CR_INLINE void v16_turn(v16 x[CR_V16]) {
+    float rows[CR_V16][CR_V16], columns[CR_V16][CR_V16];
+    for (size_t i = 0; i < CR_V16; i++)
+        v16_store(rows[i], x[i]);
+    for (size_t i = 0; i < CR_V16; i++)
+        for (size_t j = 0; j < CR_V16; j++)
+            columns[j][i] = rows[i][j];
+    for (size_t i = 0; i < CR_V16; i++)
+        x[i] = v16_load(columns[i]);
+}
+
+#endif
+
 /* The canonical sum of lanes: halves onto halves, 8, 4, 2, 1. */
 #if defined(CR_ISA_avx512)
 
