@@ -1,6 +1,6 @@
 """Every figure of a report, recomputed from requests.csv with numpy's
 definitions; what a damaged folder is told; comparisons. The fixture is a run
-of a real server (tests/fixtures/results/make.py)."""
+of a real server (tests/fixtures/results/experiment.yaml)."""
 
 import csv
 import pathlib
@@ -82,6 +82,19 @@ def test_buckets_hold_every_request_once(program, folder):
     assert sum(map(int, counts)) == 80
 
 
+def test_stages_add_up_to_the_latency(program, folder):
+    assert report(program, folder).returncode == 0
+    part = (folder / "report.md").read_text().split("## Stages")[1]
+    rows = re.findall(r"^\| \d+ \| n/a \| (\S+) \| (\S+) \| (\S+) \| n/a \| "
+                      r"(\S+) \| (\S+) \|$", part.split("## Tokens")[0], re.M)
+    assert len(rows) == 2
+    for row in rows:
+        *stages, other, latency = map(float, row)
+        assert sum(stages) + other == pytest.approx(latency, abs=0.03)
+        # What the server does not account for is what it does not do.
+        assert 0 <= other < 0.1 * latency
+
+
 def test_page_needs_nothing_else(program, folder):
     assert report(program, folder).returncode == 0
     page = (folder / "report.html").read_text()
@@ -112,7 +125,8 @@ def test_a_run_of_twice_the_latency_does(program, folder, tmp_path):
 
 def test_damage_is_named(program, folder):
     path = folder / "requests.csv"
-    path.write_text(path.read_text().replace(",8,,200,", ",x,,200,", 1))
+    path.write_text(re.sub(r",8,(\d+),200,", r",x,\1,200,",
+                           path.read_text(), count=1))
     done = report(program, folder)
     assert done.returncode == 3
     assert re.search(r"requests\.csv:2: field 9 is 'x'", done.stderr)
