@@ -658,6 +658,14 @@ static cr_status run_all(bench *b) {
     return status;
 }
 
+/* A report is no place for where somebody has installed us. */
+static void name_shipped(cr_dataset *data) {
+    const char *slash = strrchr(data->source, '/');
+    char name[sizeof data->source];
+    snprintf(name, sizeof name, "%s", slash ? slash + 1 : data->source);
+    snprintf(data->source, sizeof data->source, "%.200s (shipped)", name);
+}
+
 cr_status cr_bench_run(const cr_bench_options *o, cr_bench_outcome *outcome,
                        cr_error *error) {
     bench b = {.o = o,
@@ -675,6 +683,8 @@ cr_status cr_bench_run(const cr_bench_options *o, cr_bench_outcome *outcome,
     cr_buf_init(&b.csv, CSV_BYTES);
     cr_status status =
         cr_dataset_open(source ? source : o->default_dataset, &b.data, error);
+    if (status == CR_OK && !source)
+        name_shipped(&b.data);
     if (status == CR_OK)
         status = cr_folder_make(o->dir, error);
     if (status == CR_OK) {

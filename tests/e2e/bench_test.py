@@ -361,3 +361,15 @@ def test_shipped_experiments_are_readable(tiny, root, tmp_path):
         # find nothing there (3).
         assert done.returncode in (2, 3, 4), file
         assert b"yaml:" not in done.stderr, done.stderr.decode()
+
+
+def test_shipped_data_by_default(tiny, tmp_path, tiny_model):
+    file = tmp_path / "x.yaml"
+    file.write_text(f"model: {tiny_model}\nload: {{requests: 3}}\n")
+    done = tiny("bench", file, "-o", tmp_path / "out", "--in-process")
+    assert done.returncode == 0, done.stderr.decode()
+    results, _ = read(tmp_path / "out")
+    # Its name, not the folder of whoever ran it.
+    assert results["dataset"]["source"] == "novel (shipped)"
+    assert results["dataset"]["synthetic"] is False
+    assert results["dataset"]["pairs"] == 420
