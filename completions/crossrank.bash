@@ -39,6 +39,7 @@ _crossrank() {
     'serve --dtype') words='auto fp32 fp16 bf16 int8' ;;
     'serve --truncation') words='longest_first only_second' ;;
     'serve --activation') words='model none sigmoid' ;;
+    'serve --grpc-enabled') words='true false' ;;
     'serve --batching-enabled') words='true false' ;;
     'serve --rerank-scores') words='sigmoid model raw' ;;
     'serve --rerank-documents') words='object string never' ;;
@@ -60,7 +61,7 @@ _crossrank() {
         eval) words='--run --depth --save --json --table --model --revision --backend --device --dtype --isa --threads --max-length --truncation --quiet --help' ;;
         tokenize) words='--skip-errors --format --model --revision --backend --device --dtype --isa --threads --max-length --truncation --quiet --help' ;;
         info) words='--json --peak --model --revision --backend --device --dtype --isa --threads --max-length --truncation --quiet --help' ;;
-        serve) words='--config --print-config --model --revision --backend --device --dtype --isa --threads --max-length --truncation --activation --host --port --unix-socket --served-model-name --batching-enabled --batching-max-batch --batching-max-tokens --batching-timeout-ms --max-documents --max-body-bytes --max-pending-bytes --max-queue-tokens --max-connections --http-threads --receive-timeout-ms --idle-timeout-s --request-timeout-ms --drain-timeout-ms --rerank-scores --rerank-documents --auto-truncate --api-keys-file --cors-origin --access-log --help' ;;
+        serve) words='--config --print-config --model --revision --backend --device --dtype --isa --threads --max-length --truncation --activation --host --port --unix-socket --grpc-enabled --grpc-port --served-model-name --batching-enabled --batching-max-batch --batching-max-tokens --batching-timeout-ms --max-documents --max-body-bytes --max-pending-bytes --max-queue-tokens --max-connections --http-threads --receive-timeout-ms --idle-timeout-s --request-timeout-ms --drain-timeout-ms --rerank-scores --rerank-documents --auto-truncate --api-keys-file --cors-origin --access-log --help' ;;
         bench) words='--output --url --dialect --in-process --all --model --revision --backend --device --dtype --isa --threads --max-length --truncation --quiet --help' ;;
         report) words='--help' ;;
         pull) words='--revision --quiet --help' ;;

@@ -25,6 +25,7 @@ typedef struct serve_flags {
 static const char *value_name(const cr_setting *setting) {
     switch (setting->kind) {
     case CR_SETTING_NUMBER:
+    case CR_SETTING_OPTIONAL:
         return "N";
     case CR_SETTING_BOOL:
         return "BOOL";
@@ -106,7 +107,11 @@ static void write_log(void *context, const char *line, size_t len) {
 }
 
 static void announce(const cr_server *server) {
-    printf("{\"http\":\"%s\"}\n", cr_server_address(server));
+    const char *grpc = cr_server_grpc_address(server);
+    printf("{\"http\":\"%s\"", cr_server_address(server));
+    if (grpc)
+        printf(",\"grpc\":\"%s\"", grpc);
+    printf("}\n");
     fflush(stdout);
 }
 
@@ -185,15 +190,16 @@ static int run(int argc, char **argv) {
 const cr_command cr_command_serve = {
     .name = "serve",
     .operands = "",
-    .summary = "answer rerank requests over HTTP, in the formats in use",
+    .summary = "answer rerank requests over HTTP and gRPC",
     .about =
         "Answers the requests of Text Embeddings Inference, Jina, Cohere, "
         "llama.cpp,\n"
         "infinity and vLLM clients, see docs/SERVER.md. When it is ready it "
         "prints one\n"
-        "line: {\"http\":\"http://127.0.0.1:8080\"}. Pairs of all requests "
-        "wait in one fair\n"
-        "queue and are scored together by whatever lane is free.\n"
+        "line: "
+        "{\"http\":\"http://127.0.0.1:8080\",\"grpc\":\"127.0.0.1:50051\"}.\n"
+        "Pairs of all requests wait in one fair queue and are scored together "
+        "by whatever lane is free.\n"
         "\n"
         "Every setting is also an environment variable "
         "(--max-queue-tokens:\n"

@@ -19,6 +19,7 @@
     X(REQUESTS_V1, "requests_total", "dialect=\"v1\"", "")                     \
     X(REQUESTS_COHERE, "requests_total", "dialect=\"cohere\"", "")             \
     X(REQUESTS_VLLM, "requests_total", "dialect=\"vllm\"", "")                 \
+    X(REQUESTS_GRPC, "requests_total", "dialect=\"grpc\"", "")                 \
     X(REQUESTS_OTHER, "requests_total", "dialect=\"other\"", "")               \
     X(RESPONSES_2XX, "responses_total", "code=\"2xx\"",                        \
       "Answers, by class of HTTP status.")                                     \

@@ -201,19 +201,25 @@ static cr_exchange *new_exchange(cr_http *http,
     return x;
 }
 
-static bool hold(cr_exchange *x, size_t bytes) {
-    cr_http *http = x->http;
+bool cr_http_hold(cr_http *http, size_t bytes) {
     uint64_t sum = atomic_fetch_add(&http->pending_bytes, bytes) + bytes;
-    x->held_bytes += bytes;
     cr_metrics_set(http->metrics, CR_GAUGE_PENDING_BYTES, (int64_t)sum);
     return sum <= http->settings->max_pending_bytes;
 }
 
+void cr_http_let_go(cr_http *http, size_t bytes) {
+    uint64_t sum = atomic_fetch_sub(&http->pending_bytes, bytes) - bytes;
+    cr_metrics_set(http->metrics, CR_GAUGE_PENDING_BYTES, (int64_t)sum);
+}
+
+static bool hold(cr_exchange *x, size_t bytes) {
+    x->held_bytes += bytes;
+    return cr_http_hold(x->http, bytes);
+}
+
 static void let_go(cr_exchange *x) {
-    uint64_t sum = atomic_fetch_sub(&x->http->pending_bytes, x->held_bytes) -
-                   x->held_bytes;
+    cr_http_let_go(x->http, x->held_bytes);
     x->held_bytes = 0;
-    cr_metrics_set(x->http->metrics, CR_GAUGE_PENDING_BYTES, (int64_t)sum);
 }
 
 static void free_text(void *text) { cr_free(text); }

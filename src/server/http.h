@@ -88,6 +88,10 @@ uint32_t cr_http_n_accepted(const cr_http *http);
 /* Closes connections that take too long to send. To be called a few times a
  * second. */
 void cr_http_sweep(cr_http *http);
+/* Bytes that another front end holds count against max_pending_bytes too;
+ * false: it is passed, and they are counted all the same. From any thread. */
+bool cr_http_hold(cr_http *http, size_t bytes);
+void cr_http_let_go(cr_http *http, size_t bytes);
 /* No exchange may be suspended. */
 void cr_http_close(cr_http *http);
 

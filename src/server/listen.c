@@ -84,14 +84,16 @@ static bool bind_to(const struct addrinfo *info, cr_listener *l) {
     return false;
 }
 
-static cr_status open_tcp(const cr_settings *s, cr_listener *l,
-                          cr_error *error) {
+cr_status cr_listener_open_port(const char *host, uint32_t number,
+                                const char *flag, cr_listener *l,
+                                cr_error *error) {
     struct addrinfo hints = {.ai_socktype = SOCK_STREAM,
                              .ai_flags = AI_PASSIVE};
     struct addrinfo *list = NULL;
     char port[16];
-    const char *host = s->host ? s->host : "127.0.0.1";
-    snprintf(port, sizeof port, "%u", s->port);
+    *l = (cr_listener){.fd = -1};
+    host = host ? host : "127.0.0.1";
+    snprintf(port, sizeof port, "%u", number);
     int code = getaddrinfo(host, port, &hints, &list);
     if (code != 0)
         return cr_fail(error, CR_ERR_IO, "host \"%.100s\": %s", host,
@@ -102,13 +104,23 @@ static cr_status open_tcp(const cr_settings *s, cr_listener *l,
     freeaddrinfo(list);
     if (l->fd < 0)
         return cr_fail(error, CR_ERR_IO,
-                       "%.100s port %u: cannot listen: %s (--port 0 takes any "
+                       "%.100s port %u: cannot listen: %s (%s 0 takes any "
                        "free one)",
-                       host, s->port, strerror(why));
+                       host, number, strerror(why), flag);
     bool v6 = strchr(host, ':') != NULL;
-    snprintf(l->address, sizeof l->address, "http://%s%.250s%s:%u",
-             v6 ? "[" : "", host, v6 ? "]" : "", port_of(l->fd));
+    snprintf(l->address, sizeof l->address, "%s%.250s%s:%u", v6 ? "[" : "",
+             host, v6 ? "]" : "", port_of(l->fd));
     return CR_OK;
+}
+
+static cr_status open_tcp(const cr_settings *s, cr_listener *l,
+                          cr_error *error) {
+    char address[sizeof l->address];
+    cr_status status =
+        cr_listener_open_port(s->host, s->port, "--port", l, error);
+    snprintf(address, sizeof address, "http://%.300s", l->address);
+    memcpy(l->address, address, sizeof address);
+    return status;
 }
 
 cr_status cr_listener_open(const cr_settings *s, cr_listener *l,

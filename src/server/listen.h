@@ -15,6 +15,11 @@ typedef struct cr_listener {
 /* CR_ERR_IO names the address and the reason. */
 cr_status cr_listener_open(const cr_settings *settings, cr_listener *listener,
                            cr_error *error);
+/* TCP alone, not listening yet; the address is HOST:PORT. `flag` is what sets
+ * the port, for the message. */
+cr_status cr_listener_open_port(const char *host, uint32_t port,
+                                const char *flag, cr_listener *listener,
+                                cr_error *error);
 void cr_listener_close(cr_listener *listener);
 
 #endif

@@ -270,6 +270,7 @@ bool cr_ops_stream(cr_call *call) {
 bool cr_ops_reset(cr_call *call) {
     cr_server *s = call->server;
     cr_metrics_reset(&s->metrics);
+    atomic_store(&s->counted_since_ns, cr_now_ns());
     pthread_mutex_lock(&s->lock);
     cr_history_reset(&s->history);
     pthread_mutex_unlock(&s->lock);

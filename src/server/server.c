@@ -5,6 +5,7 @@
 #include "base/cpus.h"
 #include "base/mem.h"
 #include "model/json.h"
+#include "server/grpc/grpc.h"
 #include "server/json_in.h"
 #include "server/notify.h"
 #include "server/selfcheck.h"
@@ -229,6 +230,13 @@ static cr_status open_pipeline(cr_server *s, cr_error *error) {
     return cr_pipeline_new(&o, &s->pipeline, error);
 }
 
+static cr_status open_grpc(cr_server *s, cr_error *error) {
+    uint32_t port;
+    return cr_settings_grpc_port(s->settings, &port)
+               ? cr_grpc_open(s, port, &s->grpc, error)
+               : CR_OK;
+}
+
 static cr_status start_ticker(cr_server *s, cr_error *error) {
     if (pthread_create(&s->ticker, NULL, tick, s) != 0)
         return cr_fail(error, CR_ERR_MEMORY, "cannot start a thread");
@@ -264,6 +272,7 @@ static void free_server(cr_server *s) {
         pthread_mutex_unlock(&s->lock);
         pthread_join(s->ticker, NULL);
     }
+    cr_h2_close(s->grpc); /* first: it counts its bytes with HTTP */
     cr_http_close(s->http);
     cr_pipeline_free(s->pipeline);
     cr_generation_unref(s->generation);
@@ -295,6 +304,8 @@ cr_status cr_server_open(const cr_server_options *options, cr_server **server,
         status = cr_http_open(s->settings, &app, &s->metrics, &s->http, error);
     }
     if (status == CR_OK)
+        status = open_grpc(s, error);
+    if (status == CR_OK)
         status = cr_selfcheck_run(s->pipeline, s->generation, &known, error);
     if (status == CR_OK)
         status = start_ticker(s, error);
@@ -302,6 +313,7 @@ cr_status cr_server_open(const cr_server_options *options, cr_server **server,
         free_server(s);
         return status;
     }
+    atomic_store(&s->counted_since_ns, cr_now_ns());
     cr_metrics_reset(&s->metrics); /* the self-check is nobody's request */
     atomic_store(&s->ready, true);
     cr_server_log(s, "ready on %s, %u lanes, %s", cr_server_address(s),
@@ -316,12 +328,23 @@ const char *cr_server_address(const cr_server *s) {
     return cr_http_address(s->http);
 }
 
+const char *cr_server_grpc_address(const cr_server *s) {
+    return s->grpc ? cr_h2_address(s->grpc) : NULL;
+}
+
+static uint32_t n_accepted(const cr_server *s) {
+    return cr_http_n_accepted(s->http) +
+           (s->grpc ? cr_h2_n_accepted(s->grpc) : 0);
+}
+
+/* Connections of gRPC are waited for too, so that what was answered is read;
+ * only for accepted requests does the limit count as passed. */
 static bool wait_for_none(const cr_server *s, int64_t limit_ms) {
     const struct timespec nap = {.tv_nsec = 2000000};
     int64_t until = cr_now_ns() + limit_ms * 1000000;
-    while (cr_http_n_accepted(s->http)) {
+    while (n_accepted(s) || (s->grpc && cr_h2_n_connections(s->grpc))) {
         if (cr_now_ns() >= until)
-            return false;
+            return n_accepted(s) == 0;
         nanosleep(&nap, NULL);
     }
     return true;
@@ -332,10 +355,12 @@ bool cr_server_stop(cr_server *s) {
     cr_notify(CR_NOTICE_STOPPING);
     cr_pipeline_hurry(s->pipeline);
     cr_http_quiesce(s->http);
+    if (s->grpc)
+        cr_h2_quiesce(s->grpc);
     bool drained = wait_for_none(s, s->settings->drain_timeout_ms);
     if (!drained) {
         cr_server_log(s, "drain_timeout_ms passed: giving up %u requests",
-                      cr_http_n_accepted(s->http));
+                      n_accepted(s));
         atomic_store(&s->giving_up, true);
         wait_for_none(s, GIVE_UP_MS);
     }

@@ -1,4 +1,4 @@
-/* The server: a model, a pipeline and HTTP behind one handle.
+/* The server: a model, a pipeline, HTTP and gRPC behind one handle.
  *
  * Opens everything, checks the model, answers until it is told to stop, loads
  * a new model beside the old. It prints nothing: what is worth a line goes to
@@ -26,6 +26,8 @@ cr_status cr_server_open(const cr_server_options *options, cr_server **server,
                          cr_error *error);
 /* "http://127.0.0.1:8080" */
 const char *cr_server_address(const cr_server *server);
+/* "127.0.0.1:50051"; NULL where gRPC is not spoken. */
+const char *cr_server_grpc_address(const cr_server *server);
 /* Loads a model (NULL: the same folder again) and swaps it in once it has
  * passed the self-check; on failure the old one goes on. */
 cr_status cr_server_reload(cr_server *server, const char *model,

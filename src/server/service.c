@@ -6,7 +6,6 @@
 #include "server/dialects/tei.h"
 #include "server/json_in.h"
 
-#include <math.h>
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>
@@ -93,37 +92,10 @@ const cr_route *cr_route_find(const char *method, const char *path,
 
 /* ---- Ids ---------------------------------------------------------------- */
 
-static uint64_t mix(uint64_t x) {
-    x = (x ^ (x >> 30)) * UINT64_C(0xBF58476D1CE4E5B9);
-    x = (x ^ (x >> 27)) * UINT64_C(0x94D049BB133111EB);
-    return x ^ (x >> 31);
-}
-
-/* Unique within and, by the time, between servers; no secret. */
-static uint64_t next_id(void) {
-    static _Atomic uint64_t n;
-    return mix((uint64_t)cr_now_ns() + (atomic_fetch_add(&n, 1) << 40));
-}
-
-static bool is_plain_id(const char *id) {
-    size_t len = strspn(id, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWX"
-                            "YZ0123456789-_.:");
-    return len > 0 && len < CR_REQUEST_ID_BYTES && id[len] == '\0';
-}
-
 static void choose_request_id(cr_call *call) {
-    const char *given = cr_exchange_header(call->exchange, "X-Request-Id");
-    if (given && is_plain_id(given))
-        snprintf(call->request_id, sizeof call->request_id, "%s", given);
-    else
-        snprintf(call->request_id, sizeof call->request_id,
-                 "%08x-%04x-4%03x-8%03x-%012llx", (unsigned)next_id(),
-                 (unsigned)(next_id() & 0xFFFF), (unsigned)(next_id() & 0xFFF),
-                 (unsigned)(next_id() & 0xFFF),
-                 (unsigned long long)(next_id() >> 16));
+    cr_call_choose_id(call, cr_exchange_header(call->exchange, "X-Request-Id"));
     cr_exchange_add_header(call->exchange, "X-Request-Id", "%s",
                            call->request_id);
-    call->ask.request_id = call->request_id;
 }
 
 /* W3C trace context: version 00, trace id, parent id, flags, in lower-case
@@ -139,38 +111,11 @@ static void take_trace(cr_call *call) {
         return;
     snprintf(call->trace_id, sizeof call->trace_id, "%.32s", given + 3);
     cr_exchange_add_header(call->exchange, "traceparent", "00-%s-%016llx-%s",
-                           call->trace_id, (unsigned long long)next_id(),
+                           call->trace_id, (unsigned long long)cr_next_id(),
                            given + 53);
 }
 
 /* ---- Refusing ----------------------------------------------------------- */
-
-static void count_refusal(cr_metrics *m, cr_refusal_kind kind) {
-    static const cr_counter_id by_kind[CR_N_REFUSALS] = {
-        [CR_REFUSAL_OVERLOADED] = CR_COUNT_REFUSED_OVERLOAD,
-        [CR_REFUSAL_SIZE] = CR_COUNT_REFUSED_SIZE,
-        [CR_REFUSAL_LIMIT] = CR_COUNT_REFUSED_SIZE,
-        [CR_REFUSAL_AUTH] = CR_COUNT_REFUSED_AUTH,
-        [CR_REFUSAL_UNREADY] = CR_COUNT_REFUSED_DRAINING,
-        [CR_REFUSAL_MALFORMED] = CR_COUNT_REFUSED_INVALID,
-        [CR_REFUSAL_SHAPE] = CR_COUNT_REFUSED_INVALID,
-        [CR_REFUSAL_EMPTY] = CR_COUNT_REFUSED_INVALID,
-        [CR_REFUSAL_MEDIA] = CR_COUNT_REFUSED_INVALID,
-    };
-    /* Zero is a counter of requests: kinds that are not listed are counted
-     * where they come about. */
-    if (by_kind[kind])
-        cr_metrics_count(m, by_kind[kind], 1);
-}
-
-/* Seconds until the queue as it is will be empty. */
-static unsigned retry_after(cr_server *server) {
-    cr_pipeline_state s = cr_pipeline_look(server->pipeline);
-    double seconds = s.tokens_per_second > 0
-                         ? (double)s.waiting_tokens / s.tokens_per_second
-                         : 1;
-    return seconds < 1 ? 1 : seconds > 120 ? 120 : (unsigned)ceil(seconds);
-}
 
 static const cr_dialect *dialect_of(const cr_call *call) {
     if (call->ask.dialect)
@@ -191,10 +136,10 @@ static void answer_refusal(cr_call *call) {
     x->status = dialect_of(call)->write_refusal(refusal, &x->type, &x->out);
     if (refusal->kind == CR_REFUSAL_OVERLOADED)
         cr_exchange_add_header(x, "Retry-After", "%u",
-                               retry_after(call->server));
+                               cr_retry_after(call->server));
     if (refusal->kind == CR_REFUSAL_AUTH)
         cr_exchange_add_header(x, "WWW-Authenticate", "Bearer");
-    count_refusal(&call->server->metrics, refusal->kind);
+    cr_count_refusal(&call->server->metrics, refusal->kind);
 }
 
 /* ---- The head ----------------------------------------------------------- */
@@ -281,25 +226,6 @@ static bool has_json_type(const cr_exchange *x) {
            strchr(" ;", type[16]);
 }
 
-static void take_generation(cr_call *call) {
-    cr_server *s = call->server;
-    pthread_mutex_lock(&s->lock);
-    call->generation = cr_generation_ref(s->generation);
-    call->labels = json_incref(s->labels);
-    pthread_mutex_unlock(&s->lock);
-}
-
-cr_facts cr_call_facts(const cr_call *call) {
-    const cr_settings *s = call->server->settings;
-    return (cr_facts){.settings = s,
-                      .model_name =
-                          s->served_model_name
-                              ? s->served_model_name
-                              : cr_model_name(call->generation->model),
-                      .generation = call->generation,
-                      .labels = call->labels};
-}
-
 static bool read_body(cr_call *call) {
     cr_ask *ask = &call->ask;
     cr_exchange *x = call->exchange;
@@ -323,28 +249,6 @@ static bool read_body(cr_call *call) {
         return false;
     cr_metrics_count(&call->server->metrics, ask->dialect->counter, 1);
     return ask->dialect->read(ask, ask->body, &facts);
-}
-
-static size_t count_chars(cr_text text) {
-    size_t n = 0;
-    for (size_t i = 0; i < text.len; i++)
-        n += ((uint8_t)text.data[i] & 0xC0) != 0x80;
-    return n;
-}
-
-static void count_ask(cr_call *call) {
-    cr_ask *ask = &call->ask;
-    cr_metrics *m = &call->server->metrics;
-    size_t query_chars = 0;
-    for (uint32_t i = 0; i < ask->n_pairs; i++) {
-        if (!i || ask->pairs[i].query.data != ask->pairs[i - 1].query.data)
-            query_chars = count_chars(ask->pairs[i].query);
-        ask->n_chars += query_chars + count_chars(ask->pairs[i].passage);
-    }
-    cr_metrics_observe(m, CR_HISTOGRAM_REQUEST_PAIRS, ask->n_pairs);
-    cr_metrics_observe(m, CR_HISTOGRAM_TOKENIZATION,
-                       (uint64_t)ask->tokenize_ns);
-    cr_metrics_count(m, CR_COUNT_TRUNCATED, ask->job.n_truncated);
 }
 
 static bool read_timeout(cr_call *call, int64_t *deadline_ns) {
@@ -376,53 +280,25 @@ static void on_done(cr_job *job) {
     cr_http_resume(call->exchange);
 }
 
-static bool encode(cr_call *call) {
-    cr_ask *ask = &call->ask;
-    cr_job *job = &ask->job;
+static bool prepare(cr_call *call) {
     int64_t deadline = 0;
-    cr_error error;
+    int64_t start = cr_now_ns();
+    if (!cr_admit_check_queue(call) || !read_body(call))
+        return false;
+    if (!call->ask.n_pairs)
+        return true;
     if (!read_timeout(call, &deadline))
         return false;
-    cr_status status = cr_job_encode(job, call->generation, ask->pairs,
-                                     ask->n_pairs, &ask->encode, &error);
-    if (status != CR_OK)
-        return cr_refuse_status(&ask->refusal, status, &error);
-    job->client = call->client;
-    job->deadline_ns = deadline;
-    job->is_gone = is_gone;
-    job->done = on_done;
-    job->owner = call;
-    return true;
-}
-
-/* Refused before it is parsed: the queue is full as it is. */
-static bool check_queue(cr_call *call) {
-    const cr_server *s = call->server;
-    int64_t waiting = cr_metrics_gauge(&s->metrics, CR_GAUGE_QUEUE_TOKENS);
-    if (waiting < (int64_t)s->settings->max_queue_tokens)
-        return true;
-    return cr_refuse(&call->ask.refusal, CR_REFUSAL_OVERLOADED,
-                     "Model is overloaded: %lld tokens wait, max_queue_tokens "
-                     "is %u; try again later",
-                     (long long)waiting, s->settings->max_queue_tokens);
-}
-
-static bool prepare(cr_call *call) {
-    int64_t start = cr_now_ns();
-    if (!check_queue(call) || !read_body(call))
-        return false;
-    if (call->ask.n_pairs && !encode(call))
-        return false;
-    call->ask.tokenize_ns = cr_now_ns() - start;
-    if (call->ask.n_pairs)
-        count_ask(call);
-    return true;
+    call->ask.job.deadline_ns = deadline;
+    call->ask.job.is_gone = is_gone;
+    call->ask.job.done = on_done;
+    return cr_admit_encode(call, start);
 }
 
 static bool on_receive(void *context, cr_exchange *x) {
     cr_call *call = x->state;
     (void)context;
-    take_generation(call);
+    cr_call_take_generation(call);
     if (call->route->answer) {
         x->status = 200;
         if (!call->route->answer(call))
@@ -443,13 +319,9 @@ static bool on_receive(void *context, cr_exchange *x) {
 
 static void on_start(void *context, cr_exchange *x) {
     cr_call *call = x->state;
-    cr_error error;
     (void)context;
-    cr_status status =
-        cr_pipeline_submit(call->server->pipeline, &call->ask.job, &error);
-    if (status == CR_OK)
+    if (cr_admit_submit(call))
         return;
-    cr_refuse_status(&call->ask.refusal, status, &error);
     answer_refusal(call);
     cr_http_resume(x);
 }
@@ -478,26 +350,12 @@ static void add_times(cr_call *call) {
                            (unsigned long long)call->ask.n_chars);
     cr_exchange_add_header(x, "x-compute-tokens", "%llu",
                            (unsigned long long)cr_ask_n_tokens(&call->ask));
-    cr_metrics_observe(&call->server->metrics, CR_HISTOGRAM_QUEUE,
-                       (uint64_t)(job->started_ns - job->queued_ns));
-    cr_metrics_observe(&call->server->metrics, CR_HISTOGRAM_COMPUTE,
-                       (uint64_t)(job->finished_ns - job->started_ns));
 }
 
 static void on_finish(void *context, cr_exchange *x) {
     cr_call *call = x->state;
-    cr_job *job = &call->ask.job;
     (void)context;
-    if (job->status != CR_OK) {
-        cr_refuse_status(&call->ask.refusal, job->status, &job->error);
-        /* Nobody may be there to read it; if somebody is, it is our end. */
-        if (atomic_load(&call->server->giving_up))
-            cr_refuse(&call->ask.refusal, CR_REFUSAL_UNREADY,
-                      "the server is stopping and gave this request up");
-        answer_refusal(call);
-        return;
-    }
-    if (!cr_ask_rank(&call->ask)) {
+    if (!cr_admit_finish(call)) {
         answer_refusal(call);
         return;
     }
@@ -507,50 +365,19 @@ static void on_finish(void *context, cr_exchange *x) {
     call->ask.dialect->write(&call->ask, &facts, &x->out);
 }
 
-static void log_access(const cr_call *call) {
-    const cr_exchange *x = call->exchange;
-    const cr_job *job = &call->ask.job;
-    int64_t end = cr_now_ns();
-    char path[sizeof x->path];
-    snprintf(path, sizeof path, "%s", x->path);
-    for (char *p = path; *p; p++)
-        if ((uint8_t)*p < 0x21 || *p == '"' || (uint8_t)*p >= 0x7f)
-            *p = '?';
-    cr_server_log(
-        call->server,
-        "access request_id=%s trace_id=%s method=%s path=\"%s\" "
-        "status=%d bytes=%zu ms=%.2f queue_ms=%.2f pairs=%u "
-        "tokens=%llu truncated=%u",
-        call->request_id, *call->trace_id ? call->trace_id : "-", x->method,
-        path, x->status, x->out_bytes, (double)(end - x->begun_ns) / 1e6,
-        job->started_ns ? (double)(job->started_ns - job->queued_ns) / 1e6 : 0,
-        call->ask.n_pairs, (unsigned long long)cr_ask_n_tokens(&call->ask),
-        job->n_truncated);
-}
-
 static void on_end(void *context, cr_exchange *x) {
     cr_server *server = context;
     cr_call *call = x->state;
-    cr_metrics *m = &server->metrics;
-    if (x->status)
-        cr_metrics_count(m,
-                         x->status < 400   ? CR_COUNT_RESPONSES_2XX
-                         : x->status < 500 ? CR_COUNT_RESPONSES_4XX
-                                           : CR_COUNT_RESPONSES_5XX,
-                         1);
-    if (!call)
+    if (!call) {
+        cr_count_answer(server, x->status);
         return;
-    if (x->status && call->ask.n_pairs)
-        cr_metrics_observe(m, CR_HISTOGRAM_REQUEST,
-                           (uint64_t)(cr_now_ns() - x->received_ns));
-    if (server->settings->access_log)
-        log_access(call);
-    cr_ask_fini(&call->ask);
-    cr_generation_unref(call->generation);
-    /* jansson reads the count without an atomic before it counts down. */
-    pthread_mutex_lock(&server->lock);
-    json_decref(call->labels);
-    pthread_mutex_unlock(&server->lock);
+    }
+    cr_call_end(call, &(cr_answered){.method = x->method,
+                                     .path = x->path,
+                                     .status = x->status,
+                                     .bytes = x->out_bytes,
+                                     .begun_ns = x->begun_ns,
+                                     .received_ns = x->received_ns});
     cr_free(call);
     x->state = NULL;
 }

@@ -16,9 +16,11 @@ struct cr_server {
     cr_metrics metrics;
     cr_pipeline *pipeline;
     cr_http *http;
+    struct cr_h2 *grpc; /* NULL: it is not spoken */
     cr_keys *keys;
     uint32_t lanes;
     int64_t started_ns;
+    _Atomic int64_t counted_since_ns; /* when statistics were reset last */
     _Atomic bool ready;
     _Atomic bool giving_up; /* nobody is waited for any more */
     pthread_mutex_t lock;   /* of the next three */
@@ -36,7 +38,7 @@ enum { CR_REQUEST_ID_BYTES = 65, CR_TRACE_ID_BYTES = 33 };
 /* One exchange's state. */
 typedef struct cr_call {
     cr_server *server;
-    cr_exchange *exchange;
+    cr_exchange *exchange; /* NULL where it did not come by HTTP/1.1 */
     const struct cr_route *route;
     cr_ask ask;
     cr_generation *generation; /* a reference, NULL for routes without one */
@@ -63,7 +65,36 @@ typedef struct cr_route {
 const cr_route *cr_route_find(const char *method, const char *path,
                               bool *other_method);
 
+/* admit.c: what every front end does with a call. Those that return a bool
+ * refuse through call->ask.refusal. */
+uint64_t cr_next_id(void);
+/* The id of the request, as given where that is plain. */
+void cr_call_choose_id(cr_call *call, const char *given);
+/* A reference to the model as it is now. */
+void cr_call_take_generation(cr_call *call);
 cr_facts cr_call_facts(const cr_call *call);
+/* Before anything is parsed: false where the queue is full as it is. */
+bool cr_admit_check_queue(cr_call *call);
+/* Pairs become the job's tokens. The job's deadline_ns, is_gone and done are
+ * the front end's; start_ns is when it began to read the request. */
+bool cr_admit_encode(cr_call *call, int64_t start_ns);
+/* After true, `done` of the job is called once. */
+bool cr_admit_submit(cr_call *call);
+/* After that: results in their order. */
+bool cr_admit_finish(cr_call *call);
+void cr_count_refusal(cr_metrics *metrics, cr_refusal_kind kind);
+/* Seconds until the queue as it is will be empty, 1 to 120. */
+unsigned cr_retry_after(cr_server *server);
+/* What came of a call. status as HTTP has it; 0: nobody was answered. */
+typedef struct cr_answered {
+    const char *method, *path;
+    int status;
+    size_t bytes;
+    int64_t begun_ns, received_ns;
+} cr_answered;
+void cr_count_answer(cr_server *server, int status);
+/* Counts, logs and frees all that the call holds, not the call itself. */
+void cr_call_end(cr_call *call, const cr_answered *answered);
 void cr_server_log(const cr_server *server, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 /* Sets the gauges that are looked at, not moved. */

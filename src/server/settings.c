@@ -14,11 +14,15 @@ static const char *const ACTIVATIONS[] = {"model", "none", "sigmoid", NULL};
 static const char *const SCALES[] = {"sigmoid", "model", "raw", NULL};
 static const char *const STYLES[] = {"object", "string", "never", NULL};
 
+enum { GRPC_PORT = 50051 };
+
 #define AT(field) offsetof(cr_settings, field)
 #define TEXT(name, field, help)                                                \
     { name, CR_SETTING_TEXT, AT(field), 0, 0, NULL, help }
 #define NUMBER(name, field, min, max, help)                                    \
     { name, CR_SETTING_NUMBER, AT(field), min, max, NULL, help }
+#define OPTIONAL(name, field, min, max, help)                                  \
+    { name, CR_SETTING_OPTIONAL, AT(field), min, max, NULL, help }
 #define SWITCH(name, field, help)                                              \
     { name, CR_SETTING_BOOL, AT(field), 0, 0, NULL, help }
 #define CHOICE(name, field, choices, help)                                     \
@@ -48,6 +52,11 @@ const cr_setting CR_SETTINGS[] = {
     TEXT("host", host, "address to listen on (default 127.0.0.1)"),
     NUMBER("port", port, 0, 65535, "port, 0 for any free one (default 8080)"),
     TEXT("unix_socket", unix_socket, "listen on this socket file instead"),
+    SWITCH("grpc.enabled", grpc_enabled,
+           "speak gRPC too, on a port of its own (default true)"),
+    OPTIONAL("grpc.port", grpc_port, 0, 65535,
+             "port of gRPC, 0 for any free one (default 50051; any free one "
+             "where port is 0, none where there is a unix_socket)"),
     TEXT("served_model_name", served_model_name,
          "what answers call the model (default: its folder's name)"),
     SWITCH("batching.enabled", batching_enabled,
@@ -99,6 +108,8 @@ const size_t CR_N_SETTINGS = sizeof CR_SETTINGS / sizeof *CR_SETTINGS;
 void cr_settings_init(cr_settings *s) {
     *s = (cr_settings){.host = "127.0.0.1",
                        .port = 8080,
+                       .grpc_enabled = true,
+                       .grpc_port = CR_UNSET,
                        .batching_enabled = true,
                        .max_documents = 10000,
                        .max_body_bytes = 32 << 20,
@@ -172,6 +183,12 @@ cr_status cr_setting_set(cr_settings *settings, const cr_setting *setting,
                          cr_error *error) {
     void *target = at(settings, setting);
     switch (setting->kind) {
+    case CR_SETTING_OPTIONAL:
+        if (!*value) {
+            *(uint32_t *)target = CR_UNSET;
+            return CR_OK;
+        }
+        return set_number(target, setting, value, source, error);
     case CR_SETTING_NUMBER:
         return set_number(target, setting, value, source, error);
     case CR_SETTING_BOOL:
@@ -212,6 +229,13 @@ void cr_setting_show(const cr_settings *settings, const cr_setting *setting,
     const void *value = at(settings, setting);
     const char *string;
     switch (setting->kind) {
+    case CR_SETTING_OPTIONAL:
+        if (*(const uint32_t *)value == CR_UNSET) {
+            snprintf(text, bytes, "null");
+            return;
+        }
+        snprintf(text, bytes, "%u", *(const uint32_t *)value);
+        return;
     case CR_SETTING_NUMBER:
         snprintf(text, bytes, "%u", *(const uint32_t *)value);
         return;
@@ -247,6 +271,12 @@ cr_status cr_settings_from_environment(cr_settings *settings, cr_error *error) {
                 cr_setting_set(settings, &CR_SETTINGS[i], value, name, error);
     }
     return status;
+}
+
+bool cr_settings_grpc_port(const cr_settings *s, uint32_t *port) {
+    bool asked = s->grpc_port != CR_UNSET;
+    *port = asked ? s->grpc_port : s->port == 0 ? 0 : GRPC_PORT;
+    return s->grpc_enabled && (asked || !s->unix_socket);
 }
 
 cr_status cr_settings_check(const cr_settings *s, uint32_t max_length,

@@ -36,6 +36,8 @@ typedef struct cr_settings {
     const char *host;
     uint32_t port; /* 0: any free one */
     const char *unix_socket;
+    bool grpc_enabled;
+    uint32_t grpc_port;            /* CR_UNSET: cr_settings_grpc_port decides */
     const char *served_model_name; /* NULL: the folder's name */
     bool batching_enabled;
     uint32_t batching_max_batch;
@@ -59,11 +61,15 @@ typedef struct cr_settings {
     bool access_log;
 } cr_settings;
 
+/* An optional number that nobody has set. */
+#define CR_UNSET UINT32_MAX
+
 typedef enum cr_setting_kind {
-    CR_SETTING_TEXT,   /* const char * */
-    CR_SETTING_NUMBER, /* uint32_t */
-    CR_SETTING_BOOL,   /* bool */
-    CR_SETTING_CHOICE  /* uint32_t, an index of choices */
+    CR_SETTING_TEXT,     /* const char * */
+    CR_SETTING_NUMBER,   /* uint32_t */
+    CR_SETTING_OPTIONAL, /* the same, or CR_UNSET, which is empty or null */
+    CR_SETTING_BOOL,     /* bool */
+    CR_SETTING_CHOICE    /* uint32_t, an index of choices */
 } cr_setting_kind;
 
 typedef struct cr_setting {
@@ -109,6 +115,10 @@ cr_status cr_settings_from_file(cr_settings *settings, const char *path,
 void cr_setting_texts_fini(cr_setting_texts *texts);
 /* All that are in the environment. */
 cr_status cr_settings_from_environment(cr_settings *settings, cr_error *error);
+/* Whether gRPC is to be spoken, and on which port: 50051 where nobody said
+ * another, any free one where that is asked of HTTP too. On a unix socket
+ * alone there is no port unless one is asked for. */
+bool cr_settings_grpc_port(const cr_settings *settings, uint32_t *port);
 /* What no single setting can know: limits that contradict each other. */
 cr_status cr_settings_check(const cr_settings *settings, uint32_t max_length,
                             cr_error *error);

@@ -46,6 +46,7 @@ class Server:
             self.reader.join()
             raise RuntimeError("no server: " + self.log)
         self.address = json.loads(line)["http"]
+        self.grpc_address = json.loads(line).get("grpc")
         if not self.address.startswith("unix:"):
             host, port = self.address.removeprefix("http://").split(":")
             self.host, self.port = host, int(port)

@@ -8,6 +8,22 @@ int cr_tei_write_refusal(const cr_refusal *refusal, const char **type,
                          cr_json_out *out);
 /* The model's one label. */
 const char *cr_tei_label(const cr_facts *facts);
+/* One token of a text, as /tokenize shows it. */
+typedef struct cr_tei_token {
+    int32_t id;
+    cr_text text;
+    bool special;
+    size_t start, stop; /* bytes; of no meaning where it is special */
+} cr_tei_token;
+/* Calls `each` for every token, until it returns false. False then, and where
+ * there is no memory. */
+bool cr_tei_each_token(const cr_facts *facts, cr_token_scratch *scratch,
+                       cr_text text, bool specials,
+                       bool (*each)(void *context, const cr_tei_token *token),
+                       void *context);
+/* What /info says of them. */
+const char *cr_tei_dtype(const cr_facts *facts);
+uint32_t cr_tei_max_batch_tokens(const cr_facts *facts);
 /* The answer of /info. */
 void cr_tei_write_info(const cr_facts *facts, cr_json_out *out);
 

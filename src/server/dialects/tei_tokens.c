@@ -2,6 +2,7 @@
 #include "server/dialects/tei.h"
 
 #include "base/mem.h"
+#include "server/grpc/h2.h"
 #include "server/http.h"
 
 #include <string.h>
@@ -30,13 +31,6 @@ static bool read_tokenize(cr_ask *ask, const json_t *body,
     return cr_ask_bool(ask, body, "add_special_tokens", true, &ask->details);
 }
 
-static void put_special(const cr_facts *facts, int32_t id, cr_json_out *out) {
-    const cr_tokenizer *t = cr_model_get_tokenizer(facts->generation->model);
-    cr_json_put(out, "{\"id\":%d,\"text\":", id);
-    cr_json_put_text(out, cr_tokenizer_token_text(t, id));
-    cr_json_put(out, ",\"special\":true,\"start\":null,\"stop\":null}");
-}
-
 /* Bytes of the first `chars` characters behind `at`. */
 static size_t advance(cr_text text, size_t at, uint32_t chars) {
     while (at < text.len && chars--) {
@@ -47,8 +41,18 @@ static size_t advance(cr_text text, size_t at, uint32_t chars) {
     return at;
 }
 
-static void put_tokens(const cr_tokens *tokens, cr_text text, bool comma,
-                       cr_json_out *out) {
+typedef bool (*token_fn)(void *context, const cr_tei_token *token);
+
+static bool each_special(const cr_facts *facts, int32_t id, token_fn each,
+                         void *context) {
+    const cr_tokenizer *t = cr_model_get_tokenizer(facts->generation->model);
+    const cr_tei_token token = {
+        .id = id, .text = cr_tokenizer_token_text(t, id), .special = true};
+    return each(context, &token);
+}
+
+static bool each_of(const cr_tokens *tokens, cr_text text, token_fn each,
+                    void *context) {
     size_t at = 0;
     uint32_t at_chars = 0;
     for (size_t i = 0; i < tokens->n; i++) {
@@ -57,42 +61,71 @@ static void put_tokens(const cr_tokens *tokens, cr_text text, bool comma,
             at = at_chars = 0;
         size_t begin = advance(text, at, o[0] - at_chars);
         size_t end = advance(text, begin, o[1] - o[0]);
-        cr_json_put(out, "%s{\"id\":%d,\"text\":", comma || i ? "," : "",
-                    tokens->ids[i]);
-        cr_json_put_text(out, (cr_text){text.data + begin, end - begin});
-        cr_json_put(out, ",\"special\":false,\"start\":%zu,\"stop\":%zu}",
-                    begin, end);
+        const cr_tei_token token = {.id = tokens->ids[i],
+                                    .text = {text.data + begin, end - begin},
+                                    .start = begin,
+                                    .stop = end};
+        if (!each(context, &token))
+            return false;
         at = begin;
         at_chars = o[0];
     }
+    return true;
 }
 
-static void put_text(const cr_ask *ask, const cr_facts *facts,
-                     cr_token_scratch *scratch, const json_t *string,
-                     cr_json_out *out) {
-    const cr_tokenizer *t = cr_model_get_tokenizer(facts->generation->model);
-    cr_text text = {json_string_value(string), json_string_length(string)};
+bool cr_tei_each_token(const cr_facts *facts, cr_token_scratch *scratch,
+                       cr_text text, bool specials, token_fn each,
+                       void *context) {
+    const cr_generation *g = facts->generation;
+    const cr_tokenizer *t = cr_model_get_tokenizer(g->model);
     cr_tokens counted = {.capacity = 0};
     cr_tokenizer_encode(t, scratch, text, true, &counted);
     size_t n = counted.n_beyond;
     cr_tokens tokens = {.capacity = n};
     tokens.ids = cr_calloc(n, sizeof *tokens.ids);
     tokens.offsets = cr_calloc(n, sizeof *tokens.offsets);
-    out->failed = out->failed || !tokens.ids || !tokens.offsets;
-    if (!out->failed) {
+    bool good = tokens.ids && tokens.offsets;
+    if (good) {
         cr_tokenizer_encode(t, scratch, text, true, &tokens);
-        cr_json_put(out, "[");
-        if (ask->details)
-            put_special(facts, facts->generation->cls_id, out);
-        put_tokens(&tokens, text, ask->details, out);
-        if (ask->details) {
-            cr_json_put(out, ",");
-            put_special(facts, facts->generation->sep_id, out);
-        }
-        cr_json_put(out, "]");
+        good = (!specials || each_special(facts, g->cls_id, each, context)) &&
+               each_of(&tokens, text, each, context) &&
+               (!specials || each_special(facts, g->sep_id, each, context));
     }
     cr_free(tokens.ids);
     cr_free(tokens.offsets);
+    return good;
+}
+
+typedef struct token_list {
+    cr_json_out *out;
+    bool comma;
+} token_list;
+
+static bool put_token(void *context, const cr_tei_token *token) {
+    token_list *list = context;
+    cr_json_out *out = list->out;
+    cr_json_put(out, "%s{\"id\":%d,\"text\":", list->comma ? "," : "",
+                token->id);
+    cr_json_put_text(out, token->text);
+    if (token->special)
+        cr_json_put(out, ",\"special\":true,\"start\":null,\"stop\":null}");
+    else
+        cr_json_put(out, ",\"special\":false,\"start\":%zu,\"stop\":%zu}",
+                    token->start, token->stop);
+    list->comma = true;
+    return !out->failed;
+}
+
+static void put_text(const cr_ask *ask, const cr_facts *facts,
+                     cr_token_scratch *scratch, const json_t *string,
+                     cr_json_out *out) {
+    token_list list = {.out = out};
+    cr_text text = {json_string_value(string), json_string_length(string)};
+    cr_json_put(out, "[");
+    if (!cr_tei_each_token(facts, scratch, text, ask->details, put_token,
+                           &list))
+        out->failed = true;
+    cr_json_put(out, "]");
 }
 
 static void write_tokenize(const cr_ask *ask, const cr_facts *facts,
@@ -227,7 +260,8 @@ const cr_dialect cr_dialect_tei_decode = {
 
 /* ---- /info -------------------------------------------------------------- */
 
-static const char *dtype_name(const char *dtype) {
+const char *cr_tei_dtype(const cr_facts *facts) {
+    const char *dtype = facts->generation->backend->description.dtype;
     return !strcmp(dtype, "fp32")   ? "float32"
            : !strcmp(dtype, "fp16") ? "float16"
            : !strcmp(dtype, "bf16") ? "bfloat16"
@@ -252,6 +286,8 @@ static void put_limits(const cr_settings *s, cr_json_out *out) {
         {"max_queue_tokens", s->max_queue_tokens},
         {"max_connections", s->max_connections},
         {"max_event_streams", CR_MAX_STREAMS},
+        {"grpc_max_streams", CR_H2_MAX_STREAMS},
+        {"grpc_max_header_bytes", CR_H2_MAX_HEADER_BYTES},
         {"receive_timeout_ms", s->receive_timeout_ms},
         {"idle_timeout_s", s->idle_timeout_s},
         {"request_timeout_ms", s->request_timeout_ms},
@@ -264,16 +300,19 @@ static void put_limits(const cr_settings *s, cr_json_out *out) {
     cr_json_put(out, "}");
 }
 
+uint32_t cr_tei_max_batch_tokens(const cr_facts *facts) {
+    uint32_t set = facts->settings->batching_max_tokens;
+    return set ? set : facts->generation->backend->description.max_group_tokens;
+}
+
 void cr_tei_write_info(const cr_facts *facts, cr_json_out *out) {
     const cr_settings *s = facts->settings;
     const cr_generation *g = facts->generation;
     const cr_backend_description *d = &g->backend->description;
-    uint32_t max_tokens =
-        s->batching_max_tokens ? s->batching_max_tokens : d->max_group_tokens;
     cr_json_put(out, "{\"model_id\":");
     cr_json_put_string(out, facts->model_name);
     cr_json_put(out, ",\"model_sha\":null,\"model_dtype\":\"%s\"",
-                dtype_name(d->dtype));
+                cr_tei_dtype(facts));
     cr_json_put(out, ",\"served_model_name\":");
     cr_json_put_string(out, facts->model_name);
     cr_json_put(out, ",\"model_type\":{\"reranker\":{\"id2label\":{\"0\":");
@@ -283,7 +322,7 @@ void cr_tei_write_info(const cr_facts *facts, cr_json_out *out) {
     cr_json_put(out, ":0}}},\"max_concurrent_requests\":%u",
                 s->max_connections);
     cr_json_put(out, ",\"max_input_length\":%u,\"max_batch_tokens\":%u",
-                g->max_length, max_tokens);
+                g->max_length, cr_tei_max_batch_tokens(facts));
     if (s->batching_max_batch)
         cr_json_put(out, ",\"max_batch_requests\":%u", s->batching_max_batch);
     else
