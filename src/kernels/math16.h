@@ -1,9 +1,9 @@
 /* The polynomials of the network's functions, sixteen lanes at a time.
  *
  * One set of coefficients for every instruction set. They are minimax fits
- * made for this project (weighted least squares, iterated towards equal error:
- * tools/fit_polynomials.py), errors stated beside each. Not a math library:
- * domains are what the encoder needs. */
+ * made for this project (weighted least squares, iterated towards equal error),
+ * errors stated beside each. Not a math library: domains are what the encoder
+ * needs. */
 #ifndef CR_KERNELS_MATH16_H
 #define CR_KERNELS_MATH16_H
 

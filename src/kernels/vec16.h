@@ -20,8 +20,7 @@ enum { CR_V16 = 16 };
 #define CR_INLINE static inline __attribute__((always_inline))
 
 /* Before loops over a tile: unrolled at once, its sums become registers; left
- * to the compiler's taste, they end up in memory at a third of the speed
- * (tests/style/object_code_test.py looks). */
+ * to the compiler's taste, they end up in memory at a third of the speed. */
 #if defined(__clang__)
 #define CR_UNROLL _Pragma("clang loop unroll(full)")
 #else
