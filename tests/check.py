@@ -86,12 +86,12 @@ def tail(text):
     return "\n".join(cut + lines[-MAX_LINES:])
 
 
-def run_unit_test(test, slower):
+def run_unit_test(test, slower, wrapper):
     environment = dict(os.environ, CMOCKA_MESSAGE_OUTPUT="TAP", **test["env"])
     start = time.monotonic()
     try:
         done = subprocess.run(
-            test["cmd"], env=environment, stdin=subprocess.DEVNULL,
+            [*wrapper, *test["cmd"]], env=environment, stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, cwd=ROOT,
             timeout=test["timeout"] * slower, text=True, errors="replace")
     except subprocess.TimeoutExpired as expired:
@@ -107,11 +107,11 @@ def run_unit_test(test, slower):
     return results
 
 
-def run_unit_tests(build, only, slower, jobs):
+def run_unit_tests(build, only, slower, jobs, wrapper):
     listed = json.loads((build / "meson-info/intro-tests.json").read_text())
     tests = [t for t in listed if re.search(only, t["name"])]
     with ThreadPoolExecutor(jobs) as pool:
-        futures = [pool.submit(run_unit_test, t, slower) for t in tests]
+        futures = [pool.submit(run_unit_test, t, slower, wrapper) for t in tests]
         return [r for f in futures for r in f.result()]
 
 
@@ -134,7 +134,7 @@ def parse_junit(path):
     return results
 
 
-def run_pytest(build, suites, slower):
+def run_pytest(build, suites, slower, wrapper):
     suites = [s for s in suites if (ROOT / s.split("::")[0]).exists()]
     if not suites:
         return []
@@ -142,6 +142,7 @@ def run_pytest(build, suites, slower):
     junit.unlink(missing_ok=True)
     environment = dict(os.environ, CROSSRANK_BUILD=str(build),
                        CROSSRANK_SLOWER=str(slower),
+                       CROSSRANK_WRAPPER=" ".join(wrapper),
                        PYTHONDONTWRITEBYTECODE="1")
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider",
                f"--junitxml={junit}", *suites]
@@ -206,6 +207,8 @@ def main():
                         help="stretch every time limit (sanitizers)")
     parser.add_argument("--jobs", type=int, default=2,
                         help="unit test programs at a time (default 2)")
+    parser.add_argument("--wrapper", default="", metavar="COMMAND",
+                        help="what runs the programs: an emulator")
     parser.add_argument("what", nargs="*", metavar="unit|PYTEST-PATH",
                         help="default: unit " + " ".join(PYTEST_SUITES))
     arguments = parser.parse_args()
@@ -216,9 +219,9 @@ def main():
     results = []
     if "unit" in what:
         results += run_unit_tests(build, arguments.only, arguments.slower,
-                                  arguments.jobs)
+                                  arguments.jobs, arguments.wrapper.split())
     results += run_pytest(build, [w for w in what if w != "unit"],
-                          arguments.slower)
+                          arguments.slower, arguments.wrapper.split())
 
     print_summary(results)
     count = {o: sum(r.outcome == o for r in results)

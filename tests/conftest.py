@@ -32,6 +32,12 @@ def slower():
 
 
 @pytest.fixture(scope="session")
+def wrapper():
+    """What programs of the build are run by: an emulator, or nothing."""
+    return os.environ.get("CROSSRANK_WRAPPER", "").split()
+
+
+@pytest.fixture(scope="session")
 def shared():
     folder = pathlib.Path(os.environ.get("CROSSRANK_SHARED",
                                          ROOT.parent / "shared"))
@@ -41,12 +47,12 @@ def shared():
 
 
 @pytest.fixture(scope="session")
-def crossrank(build, slower):
+def crossrank(build, slower, wrapper):
     """crossrank(*arguments, stdin=b"", seconds=60) -> CompletedProcess, with
     bytes; it may fail."""
     def run(*arguments, stdin=b"", seconds=60, **options):
         return subprocess.run(
-            [build / "crossrank", *map(str, arguments)], input=stdin,
+            [*wrapper, build / "crossrank", *map(str, arguments)], input=stdin,
             capture_output=True, timeout=seconds * slower, **options)
     return run
 

@@ -330,7 +330,7 @@ def run(*command):
 
 
 @pytest.fixture(scope="module")
-def results(root, build, tmp_path_factory):
+def results(root, build, wrapper, tmp_path_factory):
     """(ours, reference) by the case's name."""
     if not pathlib.Path(PYTHON).exists():
         pytest.skip(f"no interpreter with sentence-transformers at {PYTHON}: "
@@ -341,7 +341,8 @@ def results(root, build, tmp_path_factory):
     for case, folder in zip(CASES, folders):
         make(case, folder, tiny)
     write_json(top / "pairs.json", PAIRS)
-    ours = run(build / "tests/parity/model_driver", top / "pairs.json",
+    ours = run(*wrapper, build / "tests/parity/model_driver",
+               top / "pairs.json",
                *folders)
     reference = run(PYTHON, HERE / "model_reference.py", top / "pairs.json",
                     *folders)

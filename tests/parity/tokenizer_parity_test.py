@@ -137,7 +137,8 @@ class Driver:
         flags = (f"{config.clean:d},{config.cjk:d},{config.strip:d},"
                  f"{config.lower:d},{config.max_chars},")
         self.process = subprocess.Popen(
-            [build / "tests/parity/tokenize_driver", VOCAB, flags, *specials],
+            [*os.environ.get("CROSSRANK_WRAPPER", "").split(),
+             build / "tests/parity/tokenize_driver", VOCAB, flags, *specials],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE)
 
     def encode(self, pairs, max_length, truncation):
