@@ -6,7 +6,7 @@
 # HARNESS is the folder of the peer harness (library.py, peak.c); PYTHON the
 # interpreter of its environment, PEERS_CACHE where it keeps derived models,
 # THREADS how many CPUs everybody gets (default 2). Ours is measured in
-# process in fp32, bf16 and int8, through bench/shim. The peak is measured
+# process in fp32, bf16 and int8, through its Python binding. The peak is measured
 # before and after, as a noisy machine shows in the difference. Raw results
 # go to bench/results/peers-CPU-DATE.jsonl and the printed table to .md beside
 # it. Build first (./run build); give it a quiet machine.
