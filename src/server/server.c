@@ -289,6 +289,7 @@ cr_status cr_server_open(const cr_server_options *options, cr_server **server,
     *server = NULL;
     cr_json_in_install();
     cr_server *s = new_server(options);
+    uint32_t lanes = 0; /* a reload may come before this returns */
     bool known = false;
     if (!s)
         return cr_fail_memory(error, sizeof *s, "a server");
@@ -298,6 +299,7 @@ cr_status cr_server_open(const cr_server_options *options, cr_server **server,
     if (status == CR_OK)
         status = open_pipeline(s, error);
     if (status == CR_OK) {
+        lanes = s->generation->backend->description.lanes;
         s->labels = read_labels(s->generation);
         cr_http_app app = cr_service_app;
         app.context = s;
@@ -316,8 +318,7 @@ cr_status cr_server_open(const cr_server_options *options, cr_server **server,
     atomic_store(&s->counted_since_ns, cr_now_ns());
     cr_metrics_reset(&s->metrics); /* the self-check is nobody's request */
     atomic_store(&s->ready, true);
-    cr_server_log(s, "ready on %s, %u lanes, %s", cr_server_address(s),
-                  s->generation->backend->description.lanes,
+    cr_server_log(s, "ready on %s, %u lanes, %s", cr_server_address(s), lanes,
                   known ? "known scores right" : "model without known scores");
     cr_notify(CR_NOTICE_READY);
     *server = s;
