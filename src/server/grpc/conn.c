@@ -498,10 +498,11 @@ void cr_h2_conn_sweep(cr_h2_conn *conn, int64_t now) {
     int64_t idle_ns = (int64_t)settings->idle_timeout_s * 1000000000;
     bool give_up = conn->h2->quiet && conn->phase == CR_H2_ENDING &&
                    now - conn->since_ns > (int64_t)HALF_SENT_MS * 1000000;
+    /* `ended` first: `answered` of what has ended may be another thread's. */
     for (cr_h2_stream *s = conn->streams; s; s = s->behind) {
-        if (!s->answered && !s->ended && give_up) {
+        if (!s->ended && !s->answered && give_up) {
             refuse(s, CR_REFUSAL_UNREADY, "the server is stopping");
-        } else if (!s->answered && !s->ended &&
+        } else if (!s->ended && !s->answered &&
                    now - s->begun_ns > receive_ns) {
             cr_metrics_count(conn->h2->metrics, CR_COUNT_SWEPT, 1);
             refuse(s, CR_REFUSAL_DEADLINE,
