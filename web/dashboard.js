@@ -51,6 +51,14 @@ function fill(element, value, unit) {
   }
 }
 
+/* A long passage does not push the others off the page. */
+function textCell(text) {
+  const cell = node("td", "text");
+  cell.append(node("div", "clamp", text));
+  cell.title = text;
+  return cell;
+}
+
 function node(tag, className, text) {
   const element = document.createElement(tag);
   if (className) element.className = className;
@@ -475,7 +483,7 @@ function showResults(body, answer) {
       node("td", "", result.relevance_score.toPrecision(4)),
       node("td", "", number(result.tokens)),
       node("td", "", result.truncated ? "yes" : "no"),
-      node("td", "text", body.documents[result.index]));
+      textCell(body.documents[result.index]));
     return row;
   }));
   $("curl").textContent = curl(body);
