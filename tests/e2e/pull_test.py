@@ -35,6 +35,7 @@ class Hub:
     def __init__(self, folder):
         self.files = {p.name: p.read_bytes() for p in folder.iterdir()}
         self.faults, self.asked, self.token = {}, [], None
+        self.elsewhere = None  # address of what large files are sent to
         hub = self
 
         class Handler(http.server.BaseHTTPRequestHandler):
@@ -91,7 +92,7 @@ class Hub:
             return self.send(to, fault[1], fault[2:])
         if name == "model.safetensors" and not elsewhere:
             return self.send(to, 302, [
-                ("Location", f"{self.url}/cdn/{name}"),
+                ("Location", f"{self.elsewhere or self.url}/cdn/{name}"),
                 ("X-Linked-ETag", f'"{sha256(data)}"'),
                 ("X-Linked-Size", str(len(data)))], with_body=get)
         if elsewhere and not get:
@@ -104,6 +105,9 @@ class Hub:
         asked = to.headers.get("Range")
         if asked and not (fault and fault[0] == "no-range"):
             begin, status = int(asked[6:-1]), 206
+        if begin and begin >= len(data):
+            return self.send(to, 416, [("Content-Range",
+                                        f"bytes */{len(data)}")])
         if fault and fault[0] == "damage":
             data = bytes([data[0] ^ 1]) + data[1:]
         to.send_response(status)
@@ -237,6 +241,29 @@ def test_a_server_without_ranges_starts_again(pull, hub, cache):
     check_cache(cache, hub)
 
 
+def leave_incomplete(cache, hub, data):
+    """As a run leaves it that was killed before its check."""
+    blobs = folder_of(cache) / "blobs"
+    blobs.mkdir(parents=True)
+    tag = sha256(hub.files["model.safetensors"])
+    (blobs / f"{tag}.incomplete").write_bytes(data)
+
+
+def test_a_whole_file_that_was_not_checked_yet(pull, hub, cache):
+    leave_incomplete(cache, hub, hub.files["model.safetensors"])
+    done = pull(REPO)
+    assert done.returncode == 0, done.stderr
+    check_cache(cache, hub)
+
+
+def test_too_long_a_leftover_is_refused_once(pull, hub, cache):
+    leave_incomplete(cache, hub, hub.files["model.safetensors"] + b"more")
+    done = pull(REPO)
+    assert done.returncode == 3 and "it was deleted" in done.stderr
+    assert pull(REPO).returncode == 0
+    check_cache(cache, hub)
+
+
 @pytest.mark.parametrize("name", ["config.json", "model.safetensors"])
 def test_a_damaged_file_is_not_kept(pull, hub, cache, name):
     hub.faults[name] = [("none",), ("damage",)] \
@@ -262,6 +289,20 @@ def test_token(pull, hub, cache):
     done = pull(REPO, HF_TOKEN="hf_secret")
     assert done.returncode == 0, done.stderr
     assert "hf_secret" not in done.stdout + done.stderr
+
+
+def test_the_token_does_not_go_elsewhere(pull, hub, cache, tiny_model):
+    other = Hub(tiny_model)
+    hub.token, hub.elsewhere = "hf_secret", other.url
+    try:
+        done = pull(REPO, HF_TOKEN="hf_secret")
+    finally:
+        other.server.shutdown()
+        other.server.server_close()
+    assert done.returncode == 0, done.stderr
+    check_cache(cache, hub)
+    assert other.asked and all(a[3] is None for a in other.asked)
+    assert all(a[3] == "Bearer hf_secret" for a in hub.asked)
 
 
 def test_not_found(pull, hub):
