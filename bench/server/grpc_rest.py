@@ -43,7 +43,7 @@ def field(number, data):
 class Rest:
     def __init__(self, server, pairs):
         self.connection = http.client.HTTPConnection(server.host, server.port)
-        self.body = json.dumps({"raw_scores": True, "inputs": pairs}).encode()
+        self.body = json.dumps({"inputs": pairs}).encode()
 
     def ask(self):
         self.connection.request("POST", "/predict", self.body,
