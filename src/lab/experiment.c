@@ -1,25 +1,18 @@
 /* Experiment: the YAML tree is walked once, each path is a row of a table. */
 #include "lab/experiment.h"
 
-#include "base/buf.h"
 #include "base/mem.h"
 #include "base/nearest.h"
+#include "base/yaml.h"
 #include "lab/wire.h"
 
 #include <math.h>
-#include <stdarg.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <yaml.h>
 
-enum {
-    MAX_FILE_BYTES = 1 << 20,
-    MAX_PATH_CHARS = 128,
-    MAX_DEPTH = 4,
-    MAX_TEXTS = 4096
-};
+enum { MAX_PATH_CHARS = 128, MAX_DEPTH = 4, MAX_TEXTS = 4096 };
 
 const char *const CR_LOAD_PROTOCOLS[] = {"rest", "grpc", "in-process", NULL};
 const char *const CR_LOAD_REQUESTS[] = {"pairs", "rerank", NULL};
@@ -174,29 +167,14 @@ _Static_assert(N_OURS <= N_ROWS, "the predecessor's rows come behind ours");
  */
 
 typedef struct reader {
-    const char *file;
-    yaml_document_t document;
+    cr_yaml yaml;
     cr_experiment *e;
     bool seen[N_ROWS];
     cr_error *error;
 } reader;
 
-static cr_status fail_at(const reader *r, const yaml_node_t *node,
-                         const char *format, ...)
-    __attribute__((format(printf, 3, 4)));
-
-static cr_status fail_at(const reader *r, const yaml_node_t *node,
-                         const char *format, ...) {
-    char what[400];
-    va_list arguments;
-    va_start(arguments, format);
-    vsnprintf(what, sizeof what, format, arguments);
-    va_end(arguments);
-    size_t line = node->start_mark.line + 1;
-    size_t column = node->start_mark.column + 1;
-    return cr_fail_at(r->error, CR_ERR_ARGUMENT, line, column,
-                      "%.100s:%zu:%zu: %s", r->file, line, column, what);
-}
+#define FAIL_AT(r, node, ...)                                                  \
+    cr_yaml_fail(&(r)->yaml, node, (r)->error, __VA_ARGS__)
 
 static cr_status keep(cr_experiment *e, const char *text, const char **kept,
                       cr_error *error) {
@@ -231,11 +209,11 @@ static cr_status value_at(reader *r, yaml_node_t *node, size_t i,
                           const char *path, const char **value,
                           const yaml_node_t **place) {
     if (node->type == YAML_SEQUENCE_NODE)
-        node = yaml_document_get_node(&r->document,
+        node = yaml_document_get_node(&r->yaml.document,
                                       node->data.sequence.items.start[i]);
     *place = node;
     if (node->type != YAML_SCALAR_NODE)
-        return fail_at(r, node, "%s: a value is expected", path);
+        return FAIL_AT(r, node, "%s: a value is expected", path);
     *value = (const char *)node->data.scalar.value;
     return CR_OK;
 }
@@ -244,9 +222,9 @@ static cr_status check_count(reader *r, const yaml_node_t *node,
                              const char *path, size_t max) {
     size_t n = count_values(node);
     if (n == 0)
-        return fail_at(r, node, "%s is an empty list", path);
+        return FAIL_AT(r, node, "%s is an empty list", path);
     if (n > max)
-        return fail_at(r, node, "%s has %zu values, the limit is %zu", path, n,
+        return FAIL_AT(r, node, "%s has %zu values, the limit is %zu", path, n,
                        max);
     return CR_OK;
 }
@@ -275,9 +253,9 @@ static cr_status set_setting(reader *r, const path_row *row,
     if (status != CR_OK)
         return status;
     if (!key)
-        return fail_at(r, node, "more than %d settings", CR_MAX_SWEEP_KEYS);
+        return FAIL_AT(r, node, "more than %d settings", CR_MAX_SWEEP_KEYS);
     if (key->n)
-        return fail_at(r, node, "%s is there twice: %s means it too", row->to,
+        return FAIL_AT(r, node, "%s is there twice: %s means it too", row->to,
                        row->path);
     status = name_flag(r, key, row->to);
     for (size_t i = 0; status == CR_OK && i < count_values(node); i++) {
@@ -285,7 +263,7 @@ static cr_status set_setting(reader *r, const path_row *row,
         const yaml_node_t *place;
         status = value_at(r, node, i, row->path, &value, &place);
         if (status == CR_OK && !*value)
-            status = fail_at(r, place, "%s is empty", row->path);
+            status = FAIL_AT(r, place, "%s is empty", row->path);
         if (status == CR_OK)
             status = keep(r->e, value, &key->values[key->n++], r->error);
     }
@@ -305,12 +283,12 @@ static cr_status read_number(reader *r, const path_row *row, yaml_node_t *node,
     *number = strtod(value, &end);
     if (end == value || *end || !isfinite(*number) || *number < row->min ||
         *number > row->max)
-        return fail_at(r, place, "%s is \"%.40s\", it must be from %g to %g",
+        return FAIL_AT(r, place, "%s is \"%.40s\", it must be from %g to %g",
                        row->path, value, row->min, row->max);
     /* All but times and rates are counts. */
     if (row->min >= 0 && row->min == floor(row->min) &&
         *number != floor(*number))
-        return fail_at(r, place, "%s is %.40s, it must be a whole number",
+        return FAIL_AT(r, place, "%s is %.40s, it must be a whole number",
                        row->path, value);
     return CR_OK;
 }
@@ -343,7 +321,7 @@ static cr_status set_choice(reader *r, const path_row *row, yaml_node_t *node) {
             used += (size_t)snprintf(list + used, sizeof list - used, "%s%s",
                                      i ? ", " : "", row->choices[i]);
     }
-    return fail_at(r, place, "%s is \"%.40s\", it must be one of %s", row->path,
+    return FAIL_AT(r, place, "%s is \"%.40s\", it must be one of %s", row->path,
                    value, list);
 }
 
@@ -383,7 +361,7 @@ static cr_status set_row(reader *r, const path_row *row, yaml_node_t *key,
     case PATH_REFUSED:
         break;
     }
-    return fail_at(r, key, "%s is refused: %s", row->path, row->to);
+    return FAIL_AT(r, key, "%s is refused: %s", row->path, row->to);
 }
 
 static cr_status fail_unknown(reader *r, const yaml_node_t *key,
@@ -392,7 +370,7 @@ static cr_status fail_unknown(reader *r, const yaml_node_t *key,
     for (size_t i = 0; i < N_OURS; i++)
         names[i] = ROWS[i].path;
     const char *near = cr_nearest(path, names, N_OURS);
-    return fail_at(r, key, "unknown key %.80s%s%s%s", path,
+    return FAIL_AT(r, key, "unknown key %.80s%s%s%s", path,
                    near ? ": did you mean " : "", near ? near : "",
                    near ? "?" : "; docs/LAB.md lists all");
 }
@@ -409,7 +387,7 @@ static cr_status walk_instances(reader *r, const char *path, size_t depth,
     if (status != CR_OK)
         return status;
     if (!key || key->n)
-        return fail_at(r, node, "%s: instances are given twice", path);
+        return FAIL_AT(r, node, "%s: instances are given twice", path);
     snprintf(count, sizeof count, "%zu", count_values(node));
     status = name_flag(r, key, "threads");
     if (status == CR_OK)
@@ -419,17 +397,17 @@ static cr_status walk_instances(reader *r, const char *path, size_t depth,
     key->n = 1;
     r->e->n_keys++;
     yaml_node_t *first = yaml_document_get_node(
-        &r->document, node->data.sequence.items.start[0]);
+        &r->yaml.document, node->data.sequence.items.start[0]);
     return walk(r, path, depth + 1, first);
 }
 
 static cr_status walk_pair(reader *r, const char *path, size_t depth,
                            const yaml_node_pair_t *pair) {
     char name[MAX_PATH_CHARS];
-    yaml_node_t *key = yaml_document_get_node(&r->document, pair->key);
-    yaml_node_t *node = yaml_document_get_node(&r->document, pair->value);
+    yaml_node_t *key = yaml_document_get_node(&r->yaml.document, pair->key);
+    yaml_node_t *node = yaml_document_get_node(&r->yaml.document, pair->value);
     if (key->type != YAML_SCALAR_NODE)
-        return fail_at(r, key, "a key must be a word");
+        return FAIL_AT(r, key, "a key must be a word");
     snprintf(name, sizeof name, "%s%s%.60s", path, *path ? "." : "",
              (const char *)key->data.scalar.value);
     if (node->type == YAML_SEQUENCE_NODE &&
@@ -441,7 +419,7 @@ static cr_status walk_pair(reader *r, const char *path, size_t depth,
         if (strcmp(ROWS[i].path, name) != 0)
             continue;
         if (r->seen[i])
-            return fail_at(r, key, "%s is there twice", name);
+            return FAIL_AT(r, key, "%s is there twice", name);
         r->seen[i] = true;
         return set_row(r, &ROWS[i], key, node);
     }
@@ -452,41 +430,13 @@ static cr_status walk(reader *r, const char *path, size_t depth,
                       yaml_node_t *node) {
     cr_status status = CR_OK;
     if (node->type != YAML_MAPPING_NODE)
-        return fail_at(r, node, "%s: a mapping is expected",
+        return FAIL_AT(r, node, "%s: a mapping is expected",
                        *path ? path : "an experiment");
     if (depth > MAX_DEPTH)
-        return fail_at(r, node, "%s is too deep", path);
+        return FAIL_AT(r, node, "%s is too deep", path);
     for (const yaml_node_pair_t *pair = node->data.mapping.pairs.start;
          status == CR_OK && pair < node->data.mapping.pairs.top; pair++)
         status = walk_pair(r, path, depth, pair);
-    return status;
-}
-
-static cr_status fail_empty(const reader *r) {
-    return cr_fail(r->error, CR_ERR_ARGUMENT,
-                   "%s: an experiment is expected, the file is empty", r->file);
-}
-
-/* libyaml takes no text of no bytes. */
-static cr_status parse(reader *r, const cr_buf *text) {
-    yaml_parser_t parser;
-    if (!yaml_parser_initialize(&parser))
-        return cr_fail_memory(r->error, 1, "a YAML parser");
-    yaml_parser_set_input_string(&parser, (const unsigned char *)text->data,
-                                 text->len);
-    cr_status status;
-    if (yaml_parser_load(&parser, &r->document)) {
-        yaml_node_t *root = yaml_document_get_root_node(&r->document);
-        status = root ? walk(r, "", 0, root) : fail_empty(r);
-        yaml_document_delete(&r->document);
-    } else {
-        status = cr_fail_at(
-            r->error, CR_ERR_ARGUMENT, parser.problem_mark.line + 1,
-            parser.problem_mark.column + 1, "%s:%zu:%zu: not YAML: %s", r->file,
-            parser.problem_mark.line + 1, parser.problem_mark.column + 1,
-            parser.problem ? parser.problem : "no reason");
-    }
-    yaml_parser_delete(&parser);
     return status;
 }
 
@@ -538,22 +488,24 @@ static cr_status check(const cr_experiment *e, bool asked_count,
 
 cr_status cr_experiment_read(const char *path, cr_experiment *experiment,
                              cr_error *error) {
-    cr_buf text;
     memset(experiment, 0, sizeof *experiment);
     experiment->load.warmup = 10;
     experiment->load.request = UINT32_MAX;
-    reader r = {.file = path, .e = experiment, .error = error};
+    reader r = {.e = experiment, .error = error};
+    yaml_node_t *root = NULL;
     experiment->texts = cr_calloc(MAX_TEXTS, sizeof *experiment->texts);
     if (!experiment->texts)
         return cr_fail_memory(error, MAX_TEXTS * sizeof(char *),
                               "an experiment");
-    cr_buf_init(&text, MAX_FILE_BYTES);
-    cr_status status = cr_buf_read_file(&text, path, error);
-    if (status == CR_OK && !text.len)
-        status = fail_empty(&r);
-    else if (status == CR_OK)
-        status = parse(&r, &text);
-    cr_buf_fini(&text);
+    cr_status status = cr_yaml_read(path, &r.yaml, &root, error);
+    if (status == CR_OK) {
+        status = root ? walk(&r, "", 0, root)
+                      : cr_fail(error, CR_ERR_ARGUMENT,
+                                "%s: an experiment is expected, the file is "
+                                "empty",
+                                path);
+        cr_yaml_fini(&r.yaml);
+    }
     if (status == CR_OK) {
         bool asked_count = experiment->load.requests > 0;
         if (experiment->load.request == UINT32_MAX)

@@ -1,19 +1,17 @@
 /* Settings from a YAML file: scalars, and one level of groups. */
 #include "server/settings.h"
 
-#include "base/buf.h"
 #include "base/mem.h"
 #include "base/nearest.h"
+#include "base/yaml.h"
 
 #include <stdio.h>
 #include <string.h>
-#include <yaml.h>
 
-enum { MAX_FILE_BYTES = 1 << 20, MAX_SETTINGS = 64 };
+enum { MAX_SETTINGS = 64 };
 
 typedef struct reader {
-    const char *path;
-    yaml_document_t document;
+    cr_yaml yaml;
     cr_settings *settings;
     cr_setting_texts *texts;
     bool seen[MAX_SETTINGS];
@@ -22,10 +20,7 @@ typedef struct reader {
 
 static cr_status fail_at(const reader *r, const yaml_node_t *node,
                          const char *what, const char *name) {
-    return cr_fail_at(r->error, CR_ERR_ARGUMENT, node->start_mark.line + 1,
-                      node->start_mark.column + 1, "%s:%zu:%zu: %s%.160s",
-                      r->path, node->start_mark.line + 1,
-                      node->start_mark.column + 1, what, name);
+    return cr_yaml_fail(&r->yaml, node, r->error, "%s%.160s", what, name);
 }
 
 static cr_status fail_unknown(const reader *r, const yaml_node_t *key,
@@ -58,7 +53,7 @@ static cr_status set_scalar(reader *r, const cr_setting *setting,
     if (!text)
         return cr_fail_memory(r->error, 1, "a setting");
     r->texts->list[r->texts->n++] = text;
-    snprintf(source, sizeof source, "%.200s:%zu:%zu", r->path,
+    snprintf(source, sizeof source, "%.200s:%zu:%zu", r->yaml.path,
              value->start_mark.line + 1, value->start_mark.column + 1);
     return cr_setting_set(r->settings, setting, text, source, r->error);
 }
@@ -67,9 +62,10 @@ static cr_status set_scalar(reader *r, const cr_setting *setting,
 static cr_status set_pair(reader *r, const char *group,
                           const yaml_node_pair_t *pair,
                           const yaml_node_t **inner, char name[]) {
-    const yaml_node_t *key = yaml_document_get_node(&r->document, pair->key);
+    const yaml_node_t *key =
+        yaml_document_get_node(&r->yaml.document, pair->key);
     const yaml_node_t *value =
-        yaml_document_get_node(&r->document, pair->value);
+        yaml_document_get_node(&r->yaml.document, pair->value);
     *inner = NULL;
     if (key->type != YAML_SCALAR_NODE)
         return fail_at(r, key, "a setting's name must be a word", "");
@@ -115,37 +111,15 @@ static cr_status read_top(reader *r, const yaml_node_t *node) {
     return status;
 }
 
-static cr_status parse(reader *r, const cr_buf *text) {
-    yaml_parser_t parser;
-    if (!yaml_parser_initialize(&parser))
-        return cr_fail_memory(r->error, 1, "a YAML parser");
-    yaml_parser_set_input_string(&parser, (const unsigned char *)text->data,
-                                 text->len);
-    cr_status status = CR_OK;
-    if (yaml_parser_load(&parser, &r->document)) {
-        status = read_top(r, yaml_document_get_root_node(&r->document));
-        yaml_document_delete(&r->document);
-    } else {
-        status = cr_fail_at(
-            r->error, CR_ERR_ARGUMENT, parser.problem_mark.line + 1,
-            parser.problem_mark.column + 1, "%s:%zu:%zu: not YAML: %s", r->path,
-            parser.problem_mark.line + 1, parser.problem_mark.column + 1,
-            parser.problem ? parser.problem : "no reason");
-    }
-    yaml_parser_delete(&parser);
-    return status;
-}
-
 cr_status cr_settings_from_file(cr_settings *settings, const char *path,
                                 cr_setting_texts *texts, cr_error *error) {
-    cr_buf text;
-    reader r = {
-        .path = path, .settings = settings, .texts = texts, .error = error};
-    cr_buf_init(&text, MAX_FILE_BYTES);
-    cr_status status = cr_buf_read_file(&text, path, error);
-    if (status == CR_OK && text.len)
-        status = parse(&r, &text);
-    cr_buf_fini(&text);
+    reader r = {.settings = settings, .texts = texts, .error = error};
+    yaml_node_t *root;
+    cr_status status = cr_yaml_read(path, &r.yaml, &root, error);
+    if (status != CR_OK)
+        return status;
+    status = read_top(&r, root);
+    cr_yaml_fini(&r.yaml);
     return status;
 }
 
