@@ -62,7 +62,7 @@ _crossrank() {
         tokenize) words='--skip-errors --format --model --revision --backend --device --dtype --isa --threads --max-length --truncation --quiet --help' ;;
         info) words='--json --peak --model --revision --backend --device --dtype --isa --threads --max-length --truncation --quiet --help' ;;
         serve) words='--config --print-config --model --revision --backend --device --dtype --isa --threads --max-length --truncation --activation --host --port --unix-socket --grpc-enabled --grpc-port --served-model-name --batching-enabled --batching-max-batch --batching-max-tokens --batching-timeout-ms --max-documents --max-body-bytes --max-pending-bytes --max-queue-tokens --max-connections --http-threads --receive-timeout-ms --idle-timeout-s --request-timeout-ms --drain-timeout-ms --rerank-scores --rerank-documents --auto-truncate --api-keys-file --cors-origin --access-log --help' ;;
-        bench) words='--output --url --dialect --in-process --all --model --revision --backend --device --dtype --isa --threads --max-length --truncation --quiet --help' ;;
+        bench) words='--output --url --grpc-url --dialect --in-process --all --model --revision --backend --device --dtype --isa --threads --max-length --truncation --quiet --help' ;;
         report) words='--help' ;;
         pull) words='--revision --quiet --help' ;;
         esac

@@ -124,6 +124,7 @@ complete -c crossrank -n '__fish_seen_subcommand_from serve' -l help -s h -d 'th
 complete -c crossrank -n '__fish_use_subcommand' -f -a bench -d 'measure a server under load, and write the report'
 complete -c crossrank -n '__fish_seen_subcommand_from bench' -l output -s o -r -d 'folder of the results'
 complete -c crossrank -n '__fish_seen_subcommand_from bench' -l url -r -d 'measure the server that runs there, not one of our own'
+complete -c crossrank -n '__fish_seen_subcommand_from bench' -l grpc-url -r -d 'where that server speaks gRPC, as http://HOST:PORT; for load.protocol: grpc'
 complete -c crossrank -n '__fish_seen_subcommand_from bench' -l dialect -r -d 'what that server speaks: tei, cohere, jina, vllm or infinity'
 complete -c crossrank -n '__fish_seen_subcommand_from bench' -l in-process -d 'score in this process, without a server'
 complete -c crossrank -n '__fish_seen_subcommand_from bench' -l all -d 'FILE.yaml is a folder: run every experiment in it and print a summary'

@@ -22,7 +22,7 @@ enum {
 
 typedef struct bench_options {
     cr_common common; /* for the default model and --quiet */
-    const char *out, *url, *dialect_name;
+    const char *out, *url, *grpc_url, *dialect_name;
     uint32_t dialect; /* cr_wire_dialect + 1; 0: as the file says */
     bool in_process, all;
     bool on_terminal;
@@ -116,6 +116,7 @@ static cr_status run_file(bench_options *o, const char *file, const char *dir,
                               .default_model = options.model,
                               .default_dataset = data,
                               .url = o->url,
+                              .grpc_url = o->grpc_url,
                               .command = o->argv,
                               .n_command = (size_t)o->argc,
                               .stop = cr_interrupt_asked,
@@ -257,6 +258,9 @@ static int run(int argc, char **argv) {
         CR_TEXT_OPTION("url", "URL", &o.url,
                        "measure the server that runs there, not one of our "
                        "own"),
+        CR_TEXT_OPTION("grpc-url", "URL", &o.grpc_url,
+                       "where that server speaks gRPC, as http://HOST:PORT; "
+                       "for load.protocol: grpc"),
         CR_TEXT_OPTION("dialect", "NAME", &o.dialect_name,
                        "what that server speaks: tei, cohere, jina, vllm or "
                        "infinity (default: as the file says, else tei)"),

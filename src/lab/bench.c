@@ -16,7 +16,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MAX_CHECKED_PAIRS = 2000, CSV_BYTES = 1 << 30, LINE_BYTES = 400 };
+enum {
+    MAX_CHECKED_PAIRS = 2000,
+    MAX_CHECKED_IN_HASTE = 50, /* after Ctrl-C: a moment's work */
+    CSV_BYTES = 1 << 30,
+    LINE_BYTES = 400
+};
 
 typedef struct bench {
     const cr_bench_options *o;
@@ -250,14 +255,24 @@ static cr_status meet_server(run *r) {
     return status;
 }
 
+/* The load goes there; readiness and statistics stay with HTTP. */
+static cr_status find_grpc(run *r) {
+    const cr_bench_options *o = r->b->o;
+    r->target.grpc_url = o->url ? o->grpc_url : r->child.grpc_url;
+    if (r->target.grpc_url && *r->target.grpc_url)
+        return CR_OK;
+    return o->url ? cr_fail(r->b->error, CR_ERR_ARGUMENT,
+                            "load.protocol is grpc: say with --grpc-url where "
+                            "%.100s speaks it",
+                            o->url)
+                  : cr_fail(r->b->error, CR_ERR_UNAVAILABLE,
+                            "the server does not speak gRPC");
+}
+
 static cr_status open_target(run *r) {
     const cr_load_plan *l = &r->b->e->load;
     r->target.dialect = l->dialect;
     r->client.fd = -1;
-    if (l->protocol == CR_PROTOCOL_GRPC)
-        return cr_fail(r->b->error, CR_ERR_UNAVAILABLE,
-                       "load.protocol grpc is not available; use rest or "
-                       "in-process");
     if (l->protocol == CR_PROTOCOL_IN_PROCESS) {
         r->target.only_tokenize = l->mode == CR_LOAD_TOKENIZATION_ONLY;
         cr_status status = open_ranker(r, false, &r->ranker);
@@ -270,6 +285,8 @@ static cr_status open_target(run *r) {
     }
     r->target.url = r->b->o->url;
     cr_status status = r->b->o->url ? CR_OK : start_server(r);
+    if (status == CR_OK && l->protocol == CR_PROTOCOL_GRPC)
+        status = find_grpc(r);
     return status == CR_OK ? meet_server(r) : status;
 }
 
@@ -436,8 +453,11 @@ static const double OTHER_LOGIT = 0.05, OTHER_SCORE = 0.01;
 /* What the scores that came are of the judge's logits. */
 static cr_activation activation_of(const run *r) {
     cr_ranker_info judge;
-    cr_activation own = r->target.url ? cr_wire_activation(r->target.dialect)
-                                      : CR_ACTIVATION_NONE;
+    /* Infer answers on the scale of /v1/rerank, which is 0 to 1 unless the
+     * server is told otherwise. */
+    cr_activation own = r->target.grpc_url ? CR_ACTIVATION_SIGMOID
+                        : r->target.url ? cr_wire_activation(r->target.dialect)
+                                        : CR_ACTIVATION_NONE;
     cr_ranker_get_info(r->judge, &judge);
     return own == CR_ACTIVATION_MODEL ? judge.model_activation : own;
 }
@@ -479,7 +499,8 @@ static cr_status compare(run *r, const uint32_t *picked, size_t n,
 static cr_status check_scores(run *r) {
     bench *b = r->b;
     size_t n = 0,
-           room = b->data.n < MAX_CHECKED_PAIRS ? b->data.n : MAX_CHECKED_PAIRS;
+           most = is_stopped(b) ? MAX_CHECKED_IN_HASTE : MAX_CHECKED_PAIRS,
+           room = b->data.n < most ? b->data.n : most;
     uint32_t *picked = cr_calloc(room, sizeof *picked);
     cr_pair *pairs = cr_calloc(room, sizeof *pairs);
     float *want = cr_calloc(room, sizeof *want);
@@ -537,10 +558,11 @@ static void keep_server(run *r) {
         json_pack("{s:i,s:o,s:o,s:o,s:s,s:O,s:O,s:o,s:O}", "id", (int)r->number,
                   "settings", settings_of(r), "url",
                   http ? json_string(r->target.url) : json_null(), "dialect",
-                  http ? json_string(CR_WIRE_DIALECTS[r->target.dialect])
-                       : json_null(),
-                  "protocol", http ? "rest" : "in-process", "info", r->info,
-                  "warmup", r->warmup, "accuracy",
+                  http && !r->target.grpc_url
+                      ? json_string(CR_WIRE_DIALECTS[r->target.dialect])
+                      : json_null(),
+                  "protocol", CR_LOAD_PROTOCOLS[b->e->load.protocol], "info",
+                  r->info, "warmup", r->warmup, "accuracy",
                   accuracy ? accuracy : json_null(), "configurations",
                   r->configurations));
 }

@@ -20,6 +20,7 @@ typedef struct cr_bench_options {
     const char *default_model;   /* where the experiment names none */
     const char *default_dataset; /* the same */
     const char *url;             /* of a server that runs; NULL: our own */
+    const char *grpc_url;        /* where that one speaks gRPC, or NULL */
     char *const *command;        /* [n_command], for the record */
     size_t n_command;
     bool (*stop)(void);

@@ -103,9 +103,13 @@ static cr_status read_ready(cr_child *child, int fd, cr_error *error) {
     }
     json_t *ready = json_loadb(line, n, JSON_DISABLE_EOF_CHECK, NULL);
     const char *url = json_string_value(json_object_get(ready, "http"));
+    const char *grpc = json_string_value(json_object_get(ready, "grpc"));
     bool good = url && strlen(url) < sizeof child->url;
     if (good)
         snprintf(child->url, sizeof child->url, "%s", url);
+    if (good && grpc)
+        snprintf(child->grpc_url, sizeof child->grpc_url, "http://%.100s",
+                 grpc);
     json_decref(ready);
     return good ? CR_OK
                 : cr_fail(error, CR_ERR_INTERNAL,

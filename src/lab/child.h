@@ -17,6 +17,7 @@ enum { CR_CHILD_URL_BYTES = 128, CR_CHILD_READY_S = 120, CR_CHILD_STOP_S = 60 };
 typedef struct cr_child {
     pid_t pid; /* 0: none */
     char url[CR_CHILD_URL_BYTES];
+    char grpc_url[CR_CHILD_URL_BYTES]; /* http://HOST:PORT, or "" */
     char log[4096];
 } cr_child;
 

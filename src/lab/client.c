@@ -4,9 +4,6 @@
 #include "base/clock.h"
 
 #include <errno.h>
-#include <netdb.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,36 +14,12 @@
 enum { HEAD_BYTES = 65536, READ_BYTES = 65536, MAX_BODY_BYTES = 64 << 20 };
 
 cr_status cr_client_init(cr_client *c, const char *url, cr_error *error) {
-    static const char SCHEME[] = "http://";
     memset(c, 0, sizeof *c);
     c->fd = -1;
     cr_buf_init(&c->out, MAX_BODY_BYTES + HEAD_BYTES);
     cr_buf_init(&c->in, CR_CLIENT_ANSWER_BYTES + HEAD_BYTES);
     cr_buf_init(&c->body, CR_CLIENT_ANSWER_BYTES);
-    const char *at = url + sizeof SCHEME - 1;
-    size_t host =
-        strncmp(url, SCHEME, sizeof SCHEME - 1) == 0 ? strcspn(at, ":/") : 0;
-    if (!host || host >= sizeof c->host)
-        return cr_fail(error, CR_ERR_ARGUMENT,
-                       "\"%.100s\" is not http://HOST:PORT (TLS is not spoken "
-                       "here: measure behind the proxy that ends it)",
-                       url);
-    memcpy(c->host, at, host);
-    at += host;
-    snprintf(c->port, sizeof c->port, "80");
-    if (*at == ':') {
-        size_t digits = strspn(++at, "0123456789");
-        if (!digits || digits >= sizeof c->port ||
-            (at[digits] && at[digits] != '/'))
-            return cr_fail(error, CR_ERR_ARGUMENT, "\"%.100s\": no port", url);
-        snprintf(c->port, sizeof c->port, "%.*s", (int)digits, at);
-        at += digits;
-    }
-    size_t base = strlen(at);
-    while (base && at[base - 1] == '/')
-        base--;
-    snprintf(c->base, sizeof c->base, "%.*s", (int)base, at);
-    return CR_OK;
+    return cr_dial_parse(&c->to, url, error);
 }
 
 static void hang_up(cr_client *c) {
@@ -62,51 +35,8 @@ void cr_client_fini(cr_client *c) {
     cr_buf_fini(&c->body);
 }
 
-/* ---- Connecting -----------------------------------------------------------
- */
-
-static int connect_one(const struct addrinfo *a) {
-    struct timeval patience = {.tv_sec = CR_CLIENT_TIMEOUT_S};
-    int on = 1;
-    int fd = socket(a->ai_family, a->ai_socktype, a->ai_protocol);
-    if (fd < 0)
-        return -1;
-    if (connect(fd, a->ai_addr, a->ai_addrlen) != 0) {
-        int why = errno;
-        close(fd);
-        errno = why;
-        return -1;
-    }
-    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
-    setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience);
-    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-    return fd;
-}
-
-static cr_status dial(cr_client *c, cr_error *error) {
-    struct addrinfo want = {.ai_socktype = SOCK_STREAM}, *list;
-    int why = getaddrinfo(c->host, c->port, &want, &list);
-    if (why != 0)
-        return cr_fail(error, CR_ERR_IO, "%s:%s: %s", c->host, c->port,
-                       gai_strerror(why));
-    for (const struct addrinfo *a = list; a && c->fd < 0; a = a->ai_next)
-        c->fd = connect_one(a);
-    int reason = errno;
-    freeaddrinfo(list);
-    return c->fd >= 0 ? CR_OK
-                      : cr_fail(error, CR_ERR_IO, "cannot connect to %s:%s: %s",
-                                c->host, c->port, strerror(reason));
-}
-
 /* ---- Asking ---------------------------------------------------------------
  */
-
-static cr_status fail_socket(const char *what, int reason, cr_error *error) {
-    if (reason == EAGAIN || reason == EWOULDBLOCK)
-        return cr_fail(error, CR_ERR_DEADLINE, "%s for %d s", what,
-                       CR_CLIENT_TIMEOUT_S);
-    return cr_fail(error, CR_ERR_IO, "%s: %s", what, strerror(reason));
-}
 
 static cr_status send_all(cr_client *c, cr_error *error) {
     for (size_t at = 0; at < c->out.len;) {
@@ -115,7 +45,7 @@ static cr_status send_all(cr_client *c, cr_error *error) {
         if (n < 0 && errno == EINTR)
             continue;
         if (n < 0)
-            return fail_socket("nothing could be sent", errno, error);
+            return cr_dial_fail("nothing could be sent", errno, error);
         at += (size_t)n;
     }
     return CR_OK;
@@ -130,7 +60,7 @@ static cr_status receive(cr_client *c, bool *ended, cr_error *error) {
     while (n < 0 && errno == EINTR);
     *ended = n == 0;
     if (n < 0)
-        return fail_socket("no answer", errno, error);
+        return cr_dial_fail("no answer", errno, error);
     return cr_buf_append(&c->in, bytes, (size_t)n, error);
 }
 
@@ -276,16 +206,16 @@ cr_status cr_client_ask(cr_client *c, const char *method, const char *path,
         &c->out, error,
         "%s %s%s HTTP/1.1\r\nHost: %s:%s\r\nContent-Type: application/json\r\n"
         "Content-Length: %zu\r\n\r\n",
-        method, c->base, path, c->host, c->port, body.len);
+        method, c->to.base, path, c->to.host, c->to.port, body.len);
     if (status == CR_OK && body.len)
         status = cr_buf_append(&c->out, body.data, body.len, error);
     if (status == CR_OK && !was_open)
-        status = dial(c, error);
+        status = cr_dial_connect(&c->to, &c->fd, error);
     if (status != CR_OK)
         return status;
     status = ask_once(c, answer, &untouched, error);
     if (status == CR_ERR_IO && was_open && untouched) {
-        status = dial(c, error);
+        status = cr_dial_connect(&c->to, &c->fd, error);
         if (status == CR_OK)
             status = ask_once(c, answer, &untouched, error);
     }

@@ -10,15 +10,12 @@
 #define CR_LAB_CLIENT_H
 
 #include "base/buf.h"
+#include "lab/dial.h"
 
-enum {
-    CR_CLIENT_HOST_BYTES = 256,
-    CR_CLIENT_ANSWER_BYTES = 256 << 20,
-    CR_CLIENT_TIMEOUT_S = 120 /* without a byte */
-};
+enum { CR_CLIENT_ANSWER_BYTES = 256 << 20 };
 
 typedef struct cr_client {
-    char host[CR_CLIENT_HOST_BYTES], port[8], base[CR_CLIENT_HOST_BYTES];
+    cr_dial to;
     int fd; /* -1: not connected */
     cr_buf out, in, body;
 } cr_client;
@@ -34,7 +31,7 @@ typedef struct cr_answer {
 cr_status cr_client_init(cr_client *client, const char *url, cr_error *error);
 void cr_client_fini(cr_client *client);
 /* CR_ERR_IO: no connection, or it broke; CR_ERR_INPUT: what came is not HTTP;
- * CR_ERR_DEADLINE: CR_CLIENT_TIMEOUT_S. Any status of HTTP is an answer. */
+ * CR_ERR_DEADLINE: CR_DIAL_TIMEOUT_S. Any status of HTTP is an answer. */
 cr_status cr_client_ask(cr_client *client, const char *method, const char *path,
                         cr_text body, cr_answer *answer, cr_error *error);
 

@@ -4,6 +4,8 @@
 #include "base/clock.h"
 #include "base/mem.h"
 #include "lab/client.h"
+#include "lab/grpc_client.h"
+#include "lab/infer.h"
 
 #include <errno.h>
 #include <math.h>
@@ -23,6 +25,7 @@ typedef struct worker {
     uint32_t number;
     pthread_t thread;
     cr_client client;
+    cr_grpc_client *grpc;
     cr_buf body;
     uint32_t *indexes; /* [batch_size] */
     cr_pair *pairs;
@@ -157,6 +160,30 @@ static cr_status ask_server(worker *w, cr_sample *sample, int64_t *start_ns,
     return status;
 }
 
+static cr_status ask_grpc(worker *w, cr_sample *sample, int64_t *start_ns,
+                          int64_t *end_ns, cr_error *error) {
+    const cr_load_options *o = w->load->o;
+    cr_grpc_answer answer = {0};
+    for (uint32_t i = 0; i < o->batch_size; i++)
+        w->pairs[i] = o->dataset->pairs[w->indexes[i]];
+    w->body.len = 0;
+    cr_status status = cr_infer_write(w->pairs, o->batch_size, &w->body, error);
+    if (status != CR_OK)
+        return status;
+    *start_ns = cr_now_ns();
+    status = cr_grpc_client_call(w->grpc, CR_INFER_PATH,
+                                 (cr_text){w->body.data, w->body.len}, &answer,
+                                 error);
+    *end_ns = status == CR_OK ? answer.answered_ns : cr_now_ns();
+    sample->status = answer.http_status;
+    if (status == CR_OK && answer.code != 0)
+        status = cr_fail(error, CR_ERR_INPUT, "gRPC %d: %.80s", answer.code,
+                         answer.reason);
+    if (status == CR_OK)
+        status = cr_infer_read(answer.message, w->scores, o->batch_size, error);
+    return status;
+}
+
 static cr_status tokenize(worker *w, cr_error *error) {
     cr_status status = CR_OK;
     for (uint32_t i = 0; i < w->load->o->batch_size && status == CR_OK; i++) {
@@ -216,9 +243,10 @@ static cr_status do_request(worker *w, uint64_t number, double scheduled_s) {
     cr_dataset_take(o->dataset, o->as_pairs, number, o->batch_size, w->indexes);
     for (uint32_t i = 0; i < o->batch_size; i++)
         sample.tokens += o->tokens[w->indexes[i]];
-    cr_status status = o->target->url
-                           ? ask_server(w, &sample, &start_ns, &end_ns, &error)
-                           : ask_ranker(w, &sample, &start_ns, &end_ns, &error);
+    cr_status status =
+        (o->target->grpc_url ? ask_grpc
+         : o->target->url    ? ask_server
+                          : ask_ranker)(w, &sample, &start_ns, &end_ns, &error);
     if (!end_ns)
         end_ns = cr_now_ns();
     sample.start_s = (double)(start_ns - l->start_ns) * 1e-9;
@@ -267,13 +295,15 @@ static cr_status worker_init(worker *w, load *l, uint32_t number,
     w->scores = cr_calloc(n, sizeof *w->scores);
     if (!w->indexes || !w->pairs || !w->wire || !w->scores)
         return cr_fail_memory(error, n * sizeof *w->pairs, "a worker");
-    return l->o->target->url
-               ? cr_client_init(&w->client, l->o->target->url, error)
-               : CR_OK;
+    const cr_load_target *t = l->o->target;
+    return t->grpc_url ? cr_grpc_client_open(t->grpc_url, &w->grpc, error)
+           : t->url    ? cr_client_init(&w->client, t->url, error)
+                       : CR_OK;
 }
 
 static void worker_fini(worker *w) {
     cr_client_fini(&w->client);
+    cr_grpc_client_close(w->grpc);
     cr_buf_fini(&w->body);
     cr_free(w->indexes);
     cr_free(w->pairs);

@@ -18,9 +18,10 @@ enum { CR_MAX_REASONS = 32, CR_REASON_BYTES = 160 };
 
 /* Where requests go: `url`, or in this process to `encoded` or `ranker`. */
 typedef struct cr_load_target {
-    const char *url;   /* NULL: the ranker */
-    uint32_t dialect;  /* cr_wire_dialect */
-    const char *model; /* a JSON string, for dialects that name it */
+    const char *url;      /* NULL: the ranker */
+    const char *grpc_url; /* where the load goes instead of url; or NULL */
+    uint32_t dialect;     /* cr_wire_dialect */
+    const char *model;    /* a JSON string, for dialects that name it */
     cr_ranker *ranker;
     cr_encoded *encoded; /* tokens alone; NULL: the ranker */
     bool only_tokenize;  /* of the ranker */
@@ -49,7 +50,7 @@ typedef struct cr_sample {
     double scheduled_s; /* NAN in a closed loop */
     double start_s, end_s;
     uint32_t worker, pairs, tokens;
-    int status;      /* of HTTP; 0 without an answer */
+    int status;      /* of HTTP, also of gRPC's answers; 0: none came */
     uint32_t reason; /* 0: good; else reasons[reason - 1] */
 } cr_sample;
 

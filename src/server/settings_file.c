@@ -69,8 +69,8 @@ static cr_status set_pair(reader *r, const char *group,
     *inner = NULL;
     if (key->type != YAML_SCALAR_NODE)
         return fail_at(r, key, "a setting's name must be a word", "");
-    snprintf(name, CR_SETTING_NAME_BYTES, "%s%s%.40s", group, *group ? "." : "",
-             scalar(key));
+    snprintf(name, CR_SETTING_NAME_BYTES, "%.20s%s%.40s", group,
+             *group ? "." : "", scalar(key));
     if (value->type == YAML_MAPPING_NODE && !*group) {
         *inner = value;
         return CR_OK;

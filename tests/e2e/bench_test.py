@@ -15,6 +15,8 @@ import time
 
 import pytest
 
+from serve import Server
+
 numpy = pytest.importorskip("numpy")
 
 LOAD = "batch_sizes: [2, 3], concurrency_levels: [1, 2], requests: 12"
@@ -199,10 +201,43 @@ def test_faults_of_the_file(bench, experiment, text, place, words):
     assert words in done.stderr and place.encode() in done.stderr
 
 
-def test_grpc_is_refused_not_replaced(bench, experiment):
-    done, results, _ = bench(experiment(load="protocol: grpc, requests: 2"),
-                             code=4)
-    assert b"grpc" in done.stderr and results is None
+def test_grpc(bench, experiment):
+    _, results, rows = bench(experiment(
+        load=f"protocol: grpc, {LOAD}"))
+    [server] = results["servers"]
+    assert (server["protocol"], server["dialect"]) == ("grpc", None)
+    assert results["accuracy"]["checked_pairs"] > 10
+    assert 0 < results["accuracy"]["max_abs_diff"] < 0.01
+    for c in server["configurations"]:
+        assert c["server"]["tokens"]["real"] == sum(
+            int(row["tokens"]) for row in of(rows, 0, c["id"]))
+    check_figures(results, rows)
+
+
+def test_refusals_over_grpc_are_counted(bench, experiment):
+    _, results, rows = bench(experiment(
+        "max_documents: 2", "protocol: grpc, batch_sizes: [2, 3], "
+        "requests: 4"), code=1)
+    good, bad = results["servers"][0]["configurations"]
+    assert (good["failed"], bad["failed"]) == (0, 4)
+    [reason] = bad["errors"]
+    assert reason.startswith("gRPC 3: ") and "2" in reason
+    assert {row["status"] for row in rows} == {"200"}
+
+
+def test_grpc_of_a_server_that_runs(build, slower, bench, experiment,
+                                    tiny_model):
+    file = experiment(load="protocol: grpc, batch_sizes: [2], requests: 6")
+    server = Server(build / "crossrank", slower, model=tiny_model, threads=1)
+    try:
+        done, results, _ = bench(file, "--url", server.address, code=2)
+        assert b"--grpc-url" in done.stderr and results is None
+        done, results, rows = bench(
+            file, "--url", server.address, "--grpc-url",
+            "http://" + server.grpc_address)
+        check_figures(results, rows)
+    finally:
+        server.stop()
 
 
 def test_in_process(bench, experiment):
