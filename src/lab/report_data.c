@@ -325,6 +325,7 @@ static void write_settings(json_t *settings, char *text, size_t bytes) {
 static void take_config(cr_report_config *config, const json_t *server,
                         const json_t *json) {
     config->json = json;
+    config->accuracy = json_object_get(server, "accuracy");
     config->batch_size = cr_report_number(json, "batch_size");
     config->concurrency = cr_report_number(json, "concurrency");
     config->seconds = cr_report_number(json, "duration_s");

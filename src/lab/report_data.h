@@ -53,6 +53,7 @@ typedef struct cr_report_config {
     double correlation;
     char settings[CR_REPORT_TEXT]; /* "dtype=int8"; empty without a sweep */
     const json_t *json;            /* in results.json; NULL in a test */
+    const json_t *accuracy;        /* of its server; NULL: not compared */
     cr_report_request *requests;   /* [n_requests], by end */
     size_t n_requests, n_failed;
 } cr_report_config;

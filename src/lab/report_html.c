@@ -92,6 +92,8 @@ static void put_config(cr_report_out *out, const cr_report_config *c) {
     cr_report_put(out, ",\"stages\":");
     put_json(out,
              json_object_get(json_object_get(c->json, "server"), "stages_ms"));
+    cr_report_put(out, ",\"accuracy\":");
+    put_json(out, c->accuracy);
     cr_report_put(out, ",\"latencies\":[");
     put_latencies(out, c);
     cr_report_put(out, "]}");

@@ -319,6 +319,8 @@ def test_failures_of_a_stranger_are_counted(bench, experiment, tmp_path):
     text = (tmp_path / "out/report.md").read_text()
     assert "out of luck" in text and "**Other scores:**" in text
     assert b"other scores" in done.stderr
+    page = (tmp_path / "out/report.html").read_text()
+    assert '"other_scores":true' in page.split('"configurations"')[1]
 
 
 @pytest.mark.parametrize("dialect", ["tei", "cohere", "jina", "vllm",

@@ -3,6 +3,7 @@ definitions; what a damaged folder is told; comparisons. The fixture is a run
 of a real server (tests/fixtures/results/experiment.yaml)."""
 
 import csv
+import json
 import pathlib
 import re
 import shutil
@@ -93,6 +94,18 @@ def test_stages_add_up_to_the_latency(program, folder):
         assert sum(stages) + other == pytest.approx(latency, abs=0.03)
         # What the server does not account for is what it does not do.
         assert 0 <= other < 0.1 * latency
+
+
+@pytest.mark.parametrize("share, warned", [(0.49, False), (0.51, True)])
+def test_a_busy_load_generator_is_said(program, folder, share, warned):
+    path = folder / "results.json"
+    results = json.loads(path.read_text())
+    results["servers"][0]["configurations"][0]["client_cpu_share"] = share
+    path.write_text(json.dumps(results))
+    assert report(program, folder).returncode == 0
+    text = (folder / "report.md").read_text()
+    assert f"| {100 * share:.1f}% |" in text
+    assert ("**Warning:** the load generator" in text) is warned
 
 
 def test_page_needs_nothing_else(program, folder):
