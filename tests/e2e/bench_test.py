@@ -214,6 +214,23 @@ def test_grpc(bench, experiment):
     check_figures(results, rows)
 
 
+def test_a_window_is_seen_in_the_queue_wait(bench, experiment):
+    _, results, _ = bench(experiment(
+        "batching: {enabled: true, timeout_ms: [0, 40]}",
+        "batch_sizes: [2], requests: 10"))
+    waits, busy = [], []
+    for server in results["servers"]:
+        [c] = server["configurations"]
+        stages = c["server"]["stages_ms"]
+        waits.append(stages["queue_wait"]["mean"])
+        spent = sum(stage["mean"] for stage in stages.values() if stage)
+        # No stage counts what another one has counted.
+        assert spent <= c["latency_ms"]["mean"] + 0.1
+        busy.append(stages["inference"]["mean"])
+    assert waits[0] < waits[1] and 35 <= waits[1]
+    assert min(busy) > 0
+
+
 def test_refusals_over_grpc_are_counted(bench, experiment):
     _, results, rows = bench(experiment(
         "max_documents: 2", "protocol: grpc, batch_sizes: [2, 3], "

@@ -255,6 +255,23 @@ def check_unfinished(root):
             for name, text in c_files(root) for m in marks.finditer(text)]
 
 
+def check_named_tests(root):
+    """Tests that the documentation names are there."""
+    root = pathlib.Path(root)
+    names = [name for name in tracked_files(root)
+             if name.startswith(("docs/", "tests/"))
+             and name.endswith((".md", ".py", ".c"))]
+    texts = {name: (root / name).read_text(errors="replace")
+             for name in names if (root / name).exists()}
+    there = set(re.findall(r"^(?:def|static void) (test_\w+)\(", "\n".join(
+        text for name, text in texts.items() if name.startswith("tests/")),
+        re.M))
+    return [f"{name}:{line_of(text, m.start())}: there is no {m[1]}"
+            for name, text in texts.items() if name.startswith("docs/")
+            for m in re.finditer(r"`(test_\w+)`", text)
+            if m[1] not in there]
+
+
 # ---- File heads -------------------------------------------------------------
 
 
@@ -278,4 +295,5 @@ def check_include_guard(root):
 RULES = [check_layers, check_own_header_first, check_file_lengths,
          check_function_lengths, check_median_function, check_banned_calls,
          check_heap, check_printing, check_machine_words, check_unfinished,
+         check_named_tests,
          check_opening_comment, check_include_guard]

@@ -65,6 +65,8 @@ SAMPLES = [
      "--index-" "url https://example.invalid\n", "numpy==1.2\n"),
     ("check_unfinished", "src/base/a.c", "/* TO" "DO: later */\n",
      "/* a todo list */\n"),
+    ("check_named_tests", "docs/a.md", "| `test_that_is_not_there` |\n",
+     "| `testing` and test_others |\n"),
     ("check_opening_comment", "src/base/a.c", "int x;\n/* Late. */\n", HEAD),
     ("check_opening_comment", "tests/unit/a.h", "#ifndef A\n", HEAD),
     ("check_include_guard", "src/base/a.h", "int x;\n",
