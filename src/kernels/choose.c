@@ -5,11 +5,20 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MAX_ISAS = 8 };
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
+#if defined(__x86_64__) && defined(__linux__)
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
+
+enum { MAX_ISAS = 12 };
 
 /* Every name that some build has, fastest first. */
 static const char *const ALL_NAMES[] = {
-    "avx512bf16", "avx512vnni", "avx512", "avx2", "neon", "base", "ref"};
+    "amx",  "avx512bf16", "avx512vnni", "avx512",
+    "avx2", "neon",       "base",       "ref"};
 
 #if defined(__x86_64__)
 static bool has_avx512(void) {
@@ -19,8 +28,29 @@ static bool has_avx512(void) {
            __builtin_cpu_supports("avx512vl");
 }
 
+/* Whether the CPU has tiles with both products, and the system saves tile
+ * registers and lets this process use them. Linux gives that permission to the
+ * whole process, on request. */
+static bool has_amx(void) {
+#if defined(__linux__)
+    enum { ARCH_REQUEST_PERMISSION = 0x1023, TILE_DATA = 18 };
+    enum { OS_SAVES = 1 << 27, SAVES_TILES = 0x60000 };
+    enum { BF16 = 1 << 22, TILES = 1 << 24, INT8 = 1 << 25 };
+    enum { ALL = BF16 | TILES | INT8 };
+    uint32_t a, b, c, d, saved, high;
+    if (!__get_cpuid(1, &a, &b, &c, &d) || !(c & OS_SAVES))
+        return false;
+    __asm__ volatile("xgetbv" : "=a"(saved), "=d"(high) : "c"(0));
+    return (saved & SAVES_TILES) == SAVES_TILES &&
+           __get_cpuid_count(7, 0, &a, &b, &c, &d) && (d & ALL) == ALL &&
+           syscall(SYS_arch_prctl, ARCH_REQUEST_PERMISSION, TILE_DATA) == 0;
+#else
+    return false;
+#endif
+}
+
 /* avx512 with better products, as far as the CPU has their instructions. */
-static cr_kernels avx512_vnni, avx512_bf16;
+static cr_kernels avx512_vnni, avx512_bf16, amx;
 
 static size_t find_avx512(const cr_kernels **list) {
     size_t n = 0;
@@ -32,6 +62,12 @@ static size_t find_avx512(const cr_kernels **list) {
     avx512_bf16 = avx512_vnni;
     avx512_bf16.name = "avx512bf16";
     avx512_bf16.gemm[CR_BF16] = &cr_gemm_bf16_avx512_avx512;
+    amx = cr_kernels_avx512;
+    amx.name = "amx";
+    amx.gemm[CR_BF16] = &cr_gemm_bf16_amx_avx512;
+    amx.gemm[CR_INT8] = &cr_gemm_int8_amx_avx512;
+    if (has_amx())
+        list[n++] = &amx;
     bool vnni = __builtin_cpu_supports("avx512vnni");
     if (vnni && __builtin_cpu_supports("avx512bf16"))
         list[n++] = &avx512_bf16;

@@ -4,7 +4,7 @@
  * numbers as zero, so its bits are its own; they depend on a pair alone. */
 #include "kernels/tile.h"
 
-#include "kernels/bf16.h"
+#include "kernels/bf16_pairs.h"
 
 enum { CR_A_BYTES = 2, CR_B_BYTES = 2 };
 
@@ -28,7 +28,8 @@ CR_INLINE void tile_add(const cr_tile_of *t, const size_t rows,
         v16i column[CR_PANELS];
         CR_UNROLL
         for (size_t j = 0; j < panels; j++)
-            column[j] = v16i_load(b + j * t->panel_step);
+            column[j] =
+                v16i_load(b + j * t->panel_step);
         CR_UNROLL
         for (size_t i = 0; i < rows; i++) {
             int32_t pair;
@@ -49,27 +50,6 @@ CR_INLINE v16 finish_sums(const cr_gemm *g, size_t row, size_t column,
 }
 
 #include "kernels/gemm_passes.h"
-
-static void convert(const float *x, size_t ld, size_t m, size_t k, void *a,
-                    float *scales) {
-    (void)scales;
-    for (size_t i = 0; i < m; i++)
-        for (size_t j = 0; j < k; j++)
-            ((uint16_t *)a)[i * k + j] = cr_bf16_of(x[i * ld + j]);
-}
-
-/* Panels of [k / 2][16][2]. */
-static void pack(const float *panels, size_t k, size_t n, void *packed,
-                 float *scales, int32_t *offsets) {
-    (void)scales;
-    (void)offsets;
-    for (size_t column = 0; column < n; column += CR_PANEL)
-        for (size_t i = 0; i < k; i++)
-            for (size_t lane = 0; lane < CR_PANEL; lane++)
-                ((uint16_t *)packed)[column * k + i / 2 * 2 * CR_PANEL +
-                                     lane * 2 + i % 2] =
-                    cr_bf16_of(panels[column * k + i * CR_PANEL + lane]);
-}
 
 const cr_gemm_ops CR_ISA_NAME(gemm_bf16_avx512) = {
     .fast = true,

@@ -14,8 +14,7 @@
 #ifndef CR_KERNELS_GEMM_PASSES_H
 #define CR_KERNELS_GEMM_PASSES_H
 
-#include "kernels/isa.h"
-#include "kernels/math16.h"
+#include "kernels/gemm_finish.h"
 #include "kernels/tile.h"
 
 /* Terms of k in one pass: 24 KB of a panel. */
@@ -83,17 +82,8 @@ CR_INLINE void run_tile(const pass *p, size_t row, const size_t rows,
 /* What becomes of a tile's finished sums, which still lie in the nearest
  * cache: cheaper than having it in every tile's code. */
 static void finish_tile(const pass *p, size_t row, size_t rows, size_t panels) {
-    const cr_gemm *g = p->g;
     for (size_t i = row; i < row + rows; i++)
-        for (size_t j = p->column; j < p->column + panels * CR_PANEL;
-             j += CR_PANEL) {
-            float *c = g->c + i * g->ldc + j;
-            v16 x = cr_epilogue_apply(finish_sums(g, i, j, sum_load(c)),
-                                      g->epilogue);
-            if (g->residual)
-                x = v16_add(x, v16_load(g->residual + i * g->ld_residual + j));
-            v16_store(c, x);
-        }
+        finish_row(p->g, i, p->column, panels);
 }
 
 /* Points the pass at what comes after it, and shares the fetching between its

@@ -31,9 +31,12 @@
 extern const cr_gemm_ops CR_ISA_NAME(gemm_f32);
 extern const cr_gemm_ops CR_ISA_NAME(gemm_bf16);
 extern const cr_gemm_ops CR_ISA_NAME(gemm_int8);
-#if defined(CR_ISA_avx512) /* extensions, compiled and chosen apart */
+/* Extensions, compiled and chosen apart. */
+#if defined(CR_ISA_avx512)
 extern const cr_gemm_ops CR_ISA_NAME(gemm_int8_vnni);
 extern const cr_gemm_ops CR_ISA_NAME(gemm_bf16_avx512);
+extern const cr_gemm_ops CR_ISA_NAME(gemm_int8_amx);
+extern const cr_gemm_ops CR_ISA_NAME(gemm_bf16_amx);
 #endif
 void CR_ISA_NAME(attention_f32)(const cr_attention_f32 *args);
 void CR_ISA_NAME(layer_norm)(const cr_layer_norm *args);
@@ -47,9 +50,13 @@ extern const cr_kernels cr_kernels_avx512;
 extern const cr_kernels cr_kernels_avx512_emulated;
 extern const cr_gemm_ops cr_gemm_int8_vnni_avx512_emulated;
 extern const cr_gemm_ops cr_gemm_bf16_avx512_avx512_emulated;
+extern const cr_gemm_ops cr_gemm_int8_amx_avx512_emulated;
+extern const cr_gemm_ops cr_gemm_bf16_amx_avx512_emulated;
 
 extern const cr_gemm_ops cr_gemm_int8_vnni_avx512;
 extern const cr_gemm_ops cr_gemm_bf16_avx512_avx512;
+extern const cr_gemm_ops cr_gemm_int8_amx_avx512;
+extern const cr_gemm_ops cr_gemm_bf16_amx_avx512;
 extern const cr_kernels cr_kernels_avx2;
 extern const cr_kernels cr_kernels_neon;
 extern const cr_kernels cr_kernels_base;

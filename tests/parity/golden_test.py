@@ -52,8 +52,8 @@ def test_shipped_collection_is_exact(score):
     assert differences(got, want)[-1] <= 2e-5
 
 
-@pytest.mark.parametrize("isa", ["avx512bf16", "avx512vnni", "avx512", "avx2",
-                                 "neon", "base", "ref"])
+@pytest.mark.parametrize("isa", ["amx", "avx512bf16", "avx512vnni", "avx512",
+                                 "avx2", "neon", "base", "ref"])
 def test_every_isa_is_exact(isa, score, crossrank):
     info = json.loads(crossrank("info", "--json").stdout)
     if isa not in info["isa_available"]:

@@ -13,10 +13,11 @@
 #include <cmocka.h>
 
 #include "skip.h"
+#include "trapped_amx.h"
 
 /* ---- Tables and numbers ------------------------------------------------- */
 
-enum { MAX_TABLES = 8 };
+enum { MAX_TABLES = 12 };
 
 /* Tables to compare with ref: those this machine runs, and emulated ones. */
 static size_t tables_of(const cr_kernels *out[MAX_TABLES]) {
@@ -28,6 +29,13 @@ static size_t tables_of(const cr_kernels *out[MAX_TABLES]) {
     out[n++] = &cr_kernels_avx512_emulated;
 #endif
     return n;
+}
+
+static bool is_available(const char *isa) {
+    for (const char *const *names = cr_isa_names(); *names; names++)
+        if (strcmp(*names, isa) == 0)
+            return true;
+    return false;
 }
 
 static uint64_t seed = 1;
@@ -201,40 +209,128 @@ static void ref_products_are_right(void **state) {
     check_ref_product(CR_INT8, 0.12);
 }
 
+/* A row has the same bits alone, as the [CLS] row of a single pair is in the
+ * last layer, and anywhere in a block. */
+static void check_rows_alone(const cr_gemm_ops *ops, const char *name,
+                             product p) {
+    operands o;
+    operands_init(&o, p);
+    float *alone = copy_of(o.c, p.n);
+    run_product(&o, ops, o.c);
+    cr_gemm all = o.g;
+    for (size_t row = 0; row < p.m; row++) {
+        cr_gemm one = all;
+        one.m = 1;
+        one.a = (const char *)all.a + row * all.a_step;
+        one.a_scales = all.a_scales + row;
+        one.residual = all.residual ? all.residual + row * p.n : NULL;
+        one.c = alone;
+        ops->run(&one);
+        if (memcmp(alone, o.c + row * p.n, p.n * sizeof *alone) != 0)
+            fail_msg("%s: row %zu of %zu has other bits alone", name, row, p.m);
+    }
+    cr_free_aligned(alone);
+    operands_fini(&o);
+}
+
+static void rows_alone_have_their_bits(void **state) {
+    (void)state;
+    const cr_kernels *tables[MAX_TABLES];
+    size_t n_tables = tables_of(tables);
+    for (size_t t = 0; t < n_tables; t++)
+        for (cr_dtype dtype = CR_FP32; dtype < CR_N_DTYPES; dtype++)
+            check_rows_alone(tables[t]->gemm[dtype], tables[t]->name,
+                             (product){41, 400, 48, CR_EPILOGUE_GELU, true});
+}
+
 #if defined(__x86_64__)
 /* Instructions that this machine may lack, run as plain C. VNNI and AMX keep
  * the integers of the reference; bf16 instructions round in their own order. */
 static void check_extension(const cr_gemm_ops *ops, cr_dtype dtype,
-                            double limit) {
+                            double limit, product p) {
+    operands o;
+    operands_init(&o, p);
+    float *got = copy_of(o.c, p.m * p.n);
+    run_product(&o, cr_kernels_ref.gemm[dtype], o.c);
+    run_product(&o, ops, got);
+    for (size_t at = 0; at < p.m * p.n; at++)
+        if (!(fabs((double)o.c[at] - (double)got[at]) <= limit))
+            fail_msg("%s, %zu x %zu x %zu: element %zu is %.9g, ref has %.9g",
+                     cr_dtype_name(dtype), p.m, p.k, p.n, at, (double)got[at],
+                     (double)o.c[at]);
+    cr_free_aligned(got);
+    operands_fini(&o);
+}
+
+/* Rows, terms and columns that are no multiple of a tile's. */
+static void check_sizes(const cr_gemm_ops *ops, cr_dtype dtype, double limit) {
     static const product products[] = {
         {1, 32, 16, CR_EPILOGUE_NONE, false},
+        {1, 384, 1152, CR_EPILOGUE_NONE, false},
         {13, 48, 80, CR_EPILOGUE_GELU, true},
         {16, 400, 48, CR_EPILOGUE_NONE, true},
+        {17, 16, 16, CR_EPILOGUE_TANH, false},
         {33, 64, 32, CR_EPILOGUE_NONE, false},
         {96, 1536, 48, CR_EPILOGUE_NONE, true},
         {0, 32, 16, CR_EPILOGUE_NONE, false},
     };
-    for (size_t i = 0; i < sizeof products / sizeof *products; i++) {
-        product p = products[i];
-        operands o;
-        operands_init(&o, p);
-        float *got = copy_of(o.c, p.m * p.n);
-        run_product(&o, cr_kernels_ref.gemm[dtype], o.c);
-        run_product(&o, ops, got);
-        for (size_t at = 0; at < p.m * p.n; at++)
-            if (!(fabs((double)o.c[at] - (double)got[at]) <= limit))
-                fail_msg("product %zu: element %zu is %.9g, ref has %.9g", i,
-                         at, (double)got[at], (double)o.c[at]);
-        cr_free_aligned(got);
-        operands_fini(&o);
-    }
+    for (size_t i = 0; i < sizeof products / sizeof *products; i++)
+        check_extension(ops, dtype, limit, products[i]);
+    for (size_t m = 1; m <= 66; m++)
+        check_extension(ops, dtype, limit,
+                        (product){m, 80, 48, CR_EPILOGUE_NONE, m % 2});
+    for (size_t k = 16; k <= 144; k += 16)
+        check_extension(ops, dtype, limit,
+                        (product){35, k, 32, CR_EPILOGUE_NONE, false});
+    check_rows_alone(ops, "emulated", products[3]);
+    check_rows_alone(ops, "emulated",
+                     (product){41, 80, 48, CR_EPILOGUE_GELU, true});
 }
 
 static void emulated_extensions_agree(void **state) {
     (void)state;
-    check_extension(&cr_gemm_int8_vnni_avx512_emulated, CR_INT8, 0);
-    check_extension(&cr_gemm_bf16_avx512_avx512_emulated, CR_BF16, 1e-4);
+    check_sizes(&cr_gemm_int8_vnni_avx512_emulated, CR_INT8, 0);
+    check_sizes(&cr_gemm_bf16_avx512_avx512_emulated, CR_BF16, 1e-4);
 }
+
+static void emulated_tiles_agree(void **state) {
+    (void)state;
+    check_sizes(&cr_gemm_int8_amx_avx512_emulated, CR_INT8, 0);
+    check_sizes(&cr_gemm_bf16_amx_avx512_emulated, CR_BF16, 1e-4);
+}
+
+#if defined(__linux__)
+/* The same bits from the object code with real tile instructions, be they the
+ * processor's or trapped one by one, as from its source on plain C. */
+static void check_object_code(const cr_gemm_ops *ops,
+                              const cr_gemm_ops *emulated, product p) {
+    operands o;
+    operands_init(&o, p);
+    float *got = copy_of(o.c, p.m * p.n);
+    run_product(&o, emulated, o.c);
+    run_product(&o, ops, got);
+    assert_memory_equal(o.c, got, p.m * p.n * sizeof *got);
+    cr_free_aligned(got);
+    operands_fini(&o);
+}
+
+static void tile_object_code_agrees(void **state) {
+    (void)state;
+    if (!is_available("avx512"))
+        CR_SKIP("not run on this machine: it lacks AVX-512");
+    trap_tiles();
+    for (size_t m = 1; m <= 66; m++) {
+        product p = {m, 16 * (1 + m % 9), 16 * (1 + m % 3),
+                     m % 2 ? CR_EPILOGUE_GELU : CR_EPILOGUE_NONE, m % 4 == 1};
+        check_object_code(&cr_gemm_int8_amx_avx512,
+                          &cr_gemm_int8_amx_avx512_emulated, p);
+        check_object_code(&cr_gemm_bf16_amx_avx512,
+                          &cr_gemm_bf16_amx_avx512_emulated, p);
+    }
+    size_t n = untrap_tiles();
+    assert_true(is_available("amx") || n > 0);
+}
+#endif
 #endif
 
 /* ---- Attention ---------------------------------------------------------- */
@@ -490,28 +586,15 @@ static void choice_is_explicit(void **state) {
 }
 
 /* Skips, and so is named in the summary, for each set that was not run. */
-static void runs_on_real(const char *name) {
-    const char *const *names = cr_isa_names();
-    for (size_t i = 0; names[i]; i++)
-        if (strcmp(names[i], name) == 0)
-            return;
-    CR_SKIP("not run on this machine: it lacks the instructions");
+static void was_run(void **state) {
+    if (!is_available(*state))
+        CR_SKIP("not run on this machine: it lacks the instructions");
 }
 
-static void avx512_was_run(void **state) {
-    (void)state;
-    runs_on_real("avx512");
-}
-
-static void avx2_was_run(void **state) {
-    (void)state;
-    runs_on_real("avx2");
-}
-
-static void neon_was_run(void **state) {
-    (void)state;
-    runs_on_real("neon");
-}
+#define WAS_RUN(isa)                                                           \
+    {                                                                          \
+#isa "_was_run", was_run, NULL, NULL, (char[]) { #isa }                \
+    }
 
 int main(void) {
     const struct CMUnitTest tests[] = {
@@ -519,8 +602,13 @@ int main(void) {
         cmocka_unit_test(fp32_products_equal_ref),
         cmocka_unit_test(bf16_products_equal_ref),
         cmocka_unit_test(int8_products_equal_ref),
+        cmocka_unit_test(rows_alone_have_their_bits),
 #if defined(__x86_64__)
         cmocka_unit_test(emulated_extensions_agree),
+        cmocka_unit_test(emulated_tiles_agree),
+#if defined(__linux__)
+        cmocka_unit_test(tile_object_code_agrees),
+#endif
 #endif
         cmocka_unit_test(attention_equals_ref),
         cmocka_unit_test(layer_norm_equals_ref),
@@ -528,9 +616,12 @@ int main(void) {
         cmocka_unit_test(functions_are_accurate),
         cmocka_unit_test(exp2_is_accurate),
         cmocka_unit_test(choice_is_explicit),
-        cmocka_unit_test(avx512_was_run),
-        cmocka_unit_test(avx2_was_run),
-        cmocka_unit_test(neon_was_run),
+        WAS_RUN(amx),
+        WAS_RUN(avx512bf16),
+        WAS_RUN(avx512vnni),
+        WAS_RUN(avx512),
+        WAS_RUN(avx2),
+        WAS_RUN(neon),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
