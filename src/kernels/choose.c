@@ -17,8 +17,7 @@ enum { MAX_ISAS = 12 };
 
 /* Every name that some build has, fastest first. */
 static const char *const ALL_NAMES[] = {
-    "amx",  "avx512bf16", "avx512vnni", "avx512",
-    "avx2", "neon",       "base",       "ref"};
+    "amx", "avx512bf16", "avx512vnni", "avx512", "avx2", "neon", "base", "ref"};
 
 #if defined(__x86_64__)
 static bool has_avx512(void) {

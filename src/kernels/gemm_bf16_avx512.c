@@ -28,8 +28,7 @@ CR_INLINE void tile_add(const cr_tile_of *t, const size_t rows,
         v16i column[CR_PANELS];
         CR_UNROLL
         for (size_t j = 0; j < panels; j++)
-            column[j] =
-                v16i_load(b + j * t->panel_step);
+            column[j] = v16i_load(b + j * t->panel_step);
         CR_UNROLL
         for (size_t i = 0; i < rows; i++) {
             int32_t pair;
