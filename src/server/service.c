@@ -127,6 +127,13 @@ static const cr_dialect *dialect_of(const cr_call *call) {
     return V1;
 }
 
+/* Some proxies try a request elsewhere on a 503 but not on a 429 (HAProxy
+ * 2.6), so one may ask for it. */
+static bool wants_503(const cr_exchange *x) {
+    const char *status = cr_exchange_header(x, "X-Overload-Status");
+    return status && strcmp(status, "503") == 0;
+}
+
 static void answer_refusal(cr_call *call) {
     cr_exchange *x = call->exchange;
     const cr_refusal *refusal = &call->ask.refusal;
@@ -134,9 +141,12 @@ static void answer_refusal(cr_call *call) {
     cr_json_out_init(&x->out);
     x->type = "application/json";
     x->status = dialect_of(call)->write_refusal(refusal, &x->type, &x->out);
-    if (refusal->kind == CR_REFUSAL_OVERLOADED)
+    if (refusal->kind == CR_REFUSAL_OVERLOADED) {
         cr_exchange_add_header(x, "Retry-After", "%u",
                                cr_retry_after(call->server));
+        if (wants_503(x))
+            x->status = 503;
+    }
     if (refusal->kind == CR_REFUSAL_AUTH)
         cr_exchange_add_header(x, "WWW-Authenticate", "Bearer");
     cr_count_refusal(&call->server->metrics, refusal->kind);

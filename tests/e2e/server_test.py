@@ -278,6 +278,17 @@ def test_overload_is_refused_at_once(start):
     assert s.post("/rerank", body).status == 200
 
 
+def test_overload_is_said_as_a_proxy_wants_it(start):
+    s = start(max_queue_tokens=3000)
+    body, headers = rerank(40, 60), {"X-Overload-Status": "503"}
+    got = in_threads(24, lambda _: s.ask("POST", "/rerank", body, headers))
+    assert {g.status for g in got} == {200, 503}
+    refused = [g for g in got if g.status == 503]
+    assert all(int(g.headers["retry-after"]) >= 1 for g in refused)
+    assert all(g.json["error_type"] == "Overloaded" for g in refused)
+    assert s.stats()["refused_overload"] == len(refused)
+
+
 def test_one_request_over_the_queue_limit_is_taken_alone(start):
     s = start(max_queue_tokens=10)
     assert s.post("/rerank", rerank(20)).status == 200
