@@ -12,12 +12,16 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 #endif
+#if defined(__aarch64__) && defined(__linux__)
+#include <sys/auxv.h>
+#endif
 
 enum { MAX_ISAS = 12 };
 
 /* Every name that some build has, fastest first. */
 static const char *const ALL_NAMES[] = {
-    "amx", "avx512bf16", "avx512vnni", "avx512", "avx2", "neon", "base", "ref"};
+    "amx",      "avx512bf16",  "avx512vnni", "avx512", "avx2", "neonbf16",
+    "neoni8mm", "neondotprod", "neon",       "base",   "ref"};
 
 #if defined(__x86_64__)
 static bool has_avx512(void) {
@@ -81,6 +85,39 @@ static bool has_avx2(void) {
 }
 #endif
 
+#if defined(__aarch64__)
+/* neon with better products, as far as the system says that the CPU has their
+ * instructions; each has those of the ones before it. */
+static cr_kernels neon_dotprod, neon_i8mm, neon_bf16;
+
+static size_t find_neon(const cr_kernels **list) {
+    bool dotprod = false, i8mm = false, bf16 = false;
+#if defined(__linux__)
+    dotprod = getauxval(AT_HWCAP) & HWCAP_ASIMDDP;
+    i8mm = dotprod && getauxval(AT_HWCAP2) & HWCAP2_I8MM;
+    bf16 = i8mm && getauxval(AT_HWCAP2) & HWCAP2_BF16;
+#endif
+    neon_dotprod = cr_kernels_neon;
+    neon_dotprod.name = "neondotprod";
+    neon_dotprod.gemm[CR_INT8] = &cr_gemm_int8_dotprod_neon;
+    neon_i8mm = neon_dotprod;
+    neon_i8mm.name = "neoni8mm";
+    neon_i8mm.gemm[CR_INT8] = &cr_gemm_int8_i8mm_neon;
+    neon_bf16 = neon_i8mm;
+    neon_bf16.name = "neonbf16";
+    neon_bf16.gemm[CR_BF16] = &cr_gemm_bf16_neon_neon;
+    size_t n = 0;
+    if (bf16)
+        list[n++] = &neon_bf16;
+    if (i8mm)
+        list[n++] = &neon_i8mm;
+    if (dotprod)
+        list[n++] = &neon_dotprod;
+    list[n++] = &cr_kernels_neon;
+    return n;
+}
+#endif
+
 /* Fills list[] up to a NULL; runs once, before main. */
 static const cr_kernels *available[MAX_ISAS];
 static const char *names[MAX_ISAS];
@@ -93,7 +130,7 @@ __attribute__((constructor)) static void find_available(void) {
     if (has_avx2())
         available[n++] = &cr_kernels_avx2;
 #elif defined(__aarch64__)
-    available[n++] = &cr_kernels_neon;
+    n += find_neon(available);
 #endif
     available[n++] = &cr_kernels_base;
     available[n++] = &cr_kernels_ref;

@@ -10,7 +10,8 @@
  *   cr_sum                   the type of 16 sums, with sum_zero, sum_load,
  *                            sum_store
  *   tile_add                 what cr_tile_add of tile.h does, for its type
- *   finish_sums              16 sums of a row to 16 floats, before epilogue */
+ *   finish_sums              16 sums of a row to 16 floats, before epilogue
+ *   CR_K_STEP                if tile_add is dear to begin, a longer step */
 #ifndef CR_KERNELS_GEMM_PASSES_H
 #define CR_KERNELS_GEMM_PASSES_H
 
@@ -21,7 +22,9 @@
 enum { CR_K_CHUNK = 24 * 1024 / (CR_PANEL * CR_B_BYTES) };
 /* Terms between two rounds of fetching. A burst of fetches would stall, since
  * a core follows only a dozen or two at once. */
-enum { CR_K_STEP = 16 };
+#ifndef CR_K_STEP
+#define CR_K_STEP 16
+#endif
 enum { CR_LINE_BYTES = 64 };
 
 /* What one pass over the rows does: terms [k0, k0 + k) of some panels. */

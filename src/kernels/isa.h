@@ -37,6 +37,10 @@ extern const cr_gemm_ops CR_ISA_NAME(gemm_int8_vnni);
 extern const cr_gemm_ops CR_ISA_NAME(gemm_bf16_avx512);
 extern const cr_gemm_ops CR_ISA_NAME(gemm_int8_amx);
 extern const cr_gemm_ops CR_ISA_NAME(gemm_bf16_amx);
+#elif defined(CR_ISA_neon)
+extern const cr_gemm_ops CR_ISA_NAME(gemm_int8_dotprod);
+extern const cr_gemm_ops CR_ISA_NAME(gemm_int8_i8mm);
+extern const cr_gemm_ops CR_ISA_NAME(gemm_bf16_neon);
 #endif
 void CR_ISA_NAME(attention_f32)(const cr_attention_f32 *args);
 void CR_ISA_NAME(layer_norm)(const cr_layer_norm *args);
@@ -59,6 +63,9 @@ extern const cr_gemm_ops cr_gemm_int8_amx_avx512;
 extern const cr_gemm_ops cr_gemm_bf16_amx_avx512;
 extern const cr_kernels cr_kernels_avx2;
 extern const cr_kernels cr_kernels_neon;
+extern const cr_gemm_ops cr_gemm_int8_dotprod_neon;
+extern const cr_gemm_ops cr_gemm_int8_i8mm_neon;
+extern const cr_gemm_ops cr_gemm_bf16_neon_neon;
 extern const cr_kernels cr_kernels_base;
 extern const cr_kernels cr_kernels_ref;
 

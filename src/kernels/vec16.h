@@ -232,6 +232,42 @@ CR_INLINE v16 v16_first(size_t n, v16 a, v16 rest) {
                   a.q[i], rest.q[i]));
 }
 
+typedef struct v16i {
+    int32x4_t q[4];
+} v16i;
+
+#define CR_V16I_EACH(expression)                                               \
+    v16i r;                                                                    \
+    for (int i = 0; i < 4; i++)                                                \
+        r.q[i] = (expression);                                                 \
+    return r
+
+CR_INLINE v16i v16i_set(int32_t x) { CR_V16I_EACH(vdupq_n_s32(x)); }
+CR_INLINE v16i v16i_zero(void) { return v16i_set(0); }
+CR_INLINE v16i v16i_load(const void *p) {
+    CR_V16I_EACH(vld1q_s32((const int32_t *)p + 4 * i));
+}
+CR_INLINE void v16i_store(void *p, v16i a) {
+    for (int i = 0; i < 4; i++)
+        vst1q_s32((int32_t *)p + 4 * i, a.q[i]);
+}
+CR_INLINE v16i v16i_sub(v16i a, v16i b) {
+    CR_V16I_EACH(vsubq_s32(a.q[i], b.q[i]));
+}
+CR_INLINE v16 v16i_to_float(v16i a) { CR_V16_EACH(vcvtq_f32_s32(a.q[i])); }
+CR_INLINE v16i v16_to_int(v16 a) { CR_V16I_EACH(vcvtnq_s32_f32(a.q[i])); }
+CR_INLINE int32x4_t cr_dot2_4(int32x4_t sum, int32x4_t a, int32x4_t b) {
+    int16x8_t x = vreinterpretq_s16_s32(a), y = vreinterpretq_s16_s32(b);
+    int32x4_t low = vmull_s16(vget_low_s16(x), vget_low_s16(y));
+    return vaddq_s32(sum, vpaddq_s32(low, vmull_high_s16(x, y)));
+}
+CR_INLINE v16i v16i_dot2(v16i sum, v16i a, v16i b) {
+    CR_V16I_EACH(cr_dot2_4(sum.q[i], a.q[i], b.q[i]));
+}
+CR_INLINE v16 v16_from_bf16(const uint16_t *p) {
+    CR_V16_EACH(vreinterpretq_f32_u32(vshll_n_u16(vld1_u16(p + 4 * i), 16)));
+}
+
 #else /* ref, base: plain C */
 
 typedef struct v16 {
@@ -286,7 +322,7 @@ CR_INLINE v16 v16_first(size_t n, v16 a, v16 rest) {
 
 #endif
 
-#if !defined(CR_ISA_avx512) && !defined(CR_ISA_avx2)
+#if !defined(CR_ISA_avx512) && !defined(CR_ISA_avx2) && !defined(CR_ISA_neon)
 
 typedef struct v16i {
     int32_t x[16];

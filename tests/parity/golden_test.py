@@ -53,7 +53,8 @@ def test_shipped_collection_is_exact(score):
 
 
 @pytest.mark.parametrize("isa", ["amx", "avx512bf16", "avx512vnni", "avx512",
-                                 "avx2", "neon", "base", "ref"])
+                                 "avx2", "neonbf16", "neoni8mm", "neondotprod",
+                                 "neon", "base", "ref"])
 def test_every_isa_is_exact(isa, score, crossrank):
     info = json.loads(crossrank("info", "--json").stdout)
     if isa not in info["isa_available"]:

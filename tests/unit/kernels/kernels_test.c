@@ -621,6 +621,9 @@ int main(void) {
         WAS_RUN(avx512vnni),
         WAS_RUN(avx512),
         WAS_RUN(avx2),
+        WAS_RUN(neonbf16),
+        WAS_RUN(neoni8mm),
+        WAS_RUN(neondotprod),
         WAS_RUN(neon),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
