@@ -19,12 +19,15 @@ CR_INLINE void sum_store(float *c, v16 sum) { v16_store(c, sum); }
 CR_INLINE void tile_add(const cr_tile_of *t, const size_t rows,
                         const size_t panels, v16 sum[CR_ROWS][CR_PANELS]) {
     const char *b = t->b;
+    CR_NO_UNROLL
     for (size_t k = 0; k < t->k; k++, b += CR_PANEL * CR_B_BYTES) {
         v16 column[CR_PANELS];
         CR_UNROLL
-        for (size_t j = 0; j < panels; j++)
+        for (size_t j = 0; j < CR_PANELS; j++)
             column[j] = v16_from_bf16(
-                (const uint16_t *)(const void *)(b + j * t->panel_step));
+                (const uint16_t *)(const void *)(b +
+                                                 cr_panel_or_first(j, panels) *
+                                                     t->panel_step));
         CR_UNROLL
         for (size_t i = 0; i < rows; i++) {
             const float *a =

@@ -27,8 +27,9 @@ CR_INLINE void tile_add(const cr_tile_of *t, const size_t rows,
     for (size_t k = 0; k < t->k; k += 2, b += 2 * CR_PANEL * CR_B_BYTES) {
         v16i column[CR_PANELS];
         CR_UNROLL
-        for (size_t j = 0; j < panels; j++)
-            column[j] = v16i_load(b + j * t->panel_step);
+        for (size_t j = 0; j < CR_PANELS; j++)
+            column[j] =
+                v16i_load(b + cr_panel_or_first(j, panels) * t->panel_step);
         CR_UNROLL
         for (size_t i = 0; i < rows; i++) {
             int32_t pair;

@@ -15,12 +15,14 @@ CR_INLINE void sum_store(float *c, v16i sum) { v16i_store(c, sum); }
 CR_INLINE void tile_add(const cr_tile_of *t, const size_t rows,
                         const size_t panels, v16i sum[CR_ROWS][CR_PANELS]) {
     const char *b = t->b;
+    CR_NO_UNROLL
     for (size_t k = 0; k < t->k;
          k += CR_LANE_TERMS, b += CR_LANE_TERMS * CR_PANEL) {
         v16i column[CR_PANELS];
         CR_UNROLL
-        for (size_t j = 0; j < panels; j++)
-            column[j] = v16i_load(b + j * t->panel_step);
+        for (size_t j = 0; j < CR_PANELS; j++)
+            column[j] =
+                v16i_load(b + cr_panel_or_first(j, panels) * t->panel_step);
         CR_UNROLL
         for (size_t i = 0; i < rows; i++) {
             int32_t four;

@@ -40,6 +40,13 @@ typedef struct cr_tile_of {
     size_t k;
 } cr_tile_of;
 
+/* Panel j, or the first where a tile has none such. Loops that fill an array
+ * for all of CR_PANELS let clang keep it in registers; one that is filled in
+ * part gets a place on the stack. */
+CR_INLINE size_t cr_panel_or_first(size_t j, size_t panels) {
+    return j < panels ? j : 0;
+}
+
 /* sum[rows][panels] += a b; rows and panels must be constants. */
 CR_INLINE void cr_tile_add(const cr_tile *t, const size_t rows,
                            const size_t panels, v16 sum[CR_ROWS][CR_PANELS]) {

@@ -20,11 +20,15 @@ enum { CR_V16 = 16 };
 #define CR_INLINE static inline __attribute__((always_inline))
 
 /* Before loops over a tile: unrolled at once, its sums become registers; left
- * to the compiler's taste, they end up in memory at a third of the speed. */
+ * to the compiler's taste, they end up in memory at a third of the speed. The
+ * loop over k around them may be the one to leave alone: unrolled, it may ask
+ * for more registers than there are. */
 #if defined(__clang__)
 #define CR_UNROLL _Pragma("clang loop unroll(full)")
+#define CR_NO_UNROLL _Pragma("clang loop unroll(disable)")
 #else
 #define CR_UNROLL _Pragma("GCC unroll 16")
+#define CR_NO_UNROLL _Pragma("GCC unroll 1")
 #endif
 
 #if defined(CR_ISA_avx512)
