@@ -22,7 +22,7 @@ import time
 
 import pytest
 
-from proxy import CONFIG, Fake, Proxy, find_haproxy, make_certificate
+from haproxy import CONFIG, Fake, Proxy, find_haproxy, make_certificate
 from serve import Server, words
 
 N_REPLICAS, N_CLIENTS = 3, 9
@@ -566,10 +566,26 @@ def test_limits_are_the_servers(crossrank):
     assert 0 < int(settings["max_connections"]) - int(a_server) < 100
 
 
-def test_the_configuration_has_no_warnings(certificate, tmp_path):
+def in_kubernetes(text, root):
+    """With the servers that docs/SCALE.md has for Kubernetes."""
+    docs = (root / "docs/SCALE.md").read_text()
+    resolvers = re.search(r"^    (resolvers .*\n)((?:        .*\n)+)", docs,
+                          re.MULTILINE)
+    servers = re.findall(r"^        (server-template .*\n)", docs, re.MULTILINE)
+    for kind, server in zip(("check", "proto h2 .*"), servers, strict=True):
+        text, n = re.subn(rf"(^    server replica\d \S+ {kind}\n)+",
+                          "    " + server, text, flags=re.MULTILINE)
+        assert n == 1
+    return text + "\n" + resolvers[1] + resolvers[2]
+
+
+@pytest.mark.parametrize("where", ["as it ships", "in Kubernetes"])
+def test_the_configuration_has_no_warnings(root, certificate, tmp_path, where):
+    text = CONFIG.read_text().replace("/etc/haproxy/crossrank.pem",
+                                      str(certificate[0]))
     path = tmp_path / "haproxy.cfg"
-    path.write_text(CONFIG.read_text().replace("/etc/haproxy/crossrank.pem",
-                                               str(certificate[0])))
+    path.write_text(text if where == "as it ships"
+                    else in_kubernetes(text, root))
     done = subprocess.run([find_haproxy(), "-c", "-f", path],
                           capture_output=True, text=True)
     assert done.returncode == 0 and "arning" not in done.stdout + \

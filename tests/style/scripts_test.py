@@ -8,7 +8,7 @@ import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 COMMANDS = ["demo", "check", "build", "bench", "asan", "ubsan", "tsan",
-            "fuzz", "install", "help"]
+            "fuzz", "chart", "install", "help"]
 
 
 def scripts():

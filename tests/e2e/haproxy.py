@@ -52,9 +52,11 @@ def listening_socket():
 
 
 class Proxy:
-    """replicas: (address of HTTP, address of gRPC) of each, as HOST:PORT."""
+    """replicas: (address of HTTP, address of gRPC) of each, as HOST:PORT.
+    check_ms: how often each is asked whether it is ready; None: as it ships."""
 
-    def __init__(self, folder, replicas, certificate, slower=1):
+    def __init__(self, folder, replicas, certificate, slower=1, check_ms=100):
+        self.check_ms = check_ms
         self.slower, self.admin = slower, folder / "admin.sock"
         self.replicas = replicas
         sockets = {name: listening_socket()
@@ -87,7 +89,9 @@ class Proxy:
             f"{certificate}")
         put(r"bind 127.0.0.1:8080", f"bind fd@{fds['plain']}")
         put(r"bind 127.0.0.1:8405", f"bind fd@{fds['figures']}")
-        put(r"inter 1s fastinter 250ms downinter 1s", "inter 100ms")
+        if self.check_ms:
+            put(r"inter 1s fastinter 250ms downinter 1s",
+                f"inter {self.check_ms}ms")
         put(r"^    server replica1 127.0.0.1:8081 check\n(    server .*\n)*",
             "".join(f"    server replica{i} {rest} check\n"
                     for i, (rest, _) in enumerate(self.replicas, 1)))
