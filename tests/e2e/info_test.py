@@ -49,7 +49,9 @@ def test_options_are_told(crossrank):
 def test_auto_dtype_is_explained(crossrank):
     for isa, dtype, reason in (
             ("ref", "fp32", "no instructions for bf16"),
-            ("avx512bf16", "bf16", "has instructions for bf16")):
+            ("amx", "bf16", "has instructions for bf16"),
+            ("avx512bf16", "bf16", "has instructions for bf16"),
+            ("neonbf16", "bf16", "has instructions for bf16")):
         if isa not in info(crossrank)["isa_available"]:
             continue
         told = info(crossrank, "--isa", isa)
