@@ -41,7 +41,6 @@ struct cr_download {
     /* Of the answer that came last. */
     char tag[TAG_BYTES], linked_tag[TAG_BYTES], commit[TAG_BYTES];
     uint64_t linked_size;
-    long retry_after_s;
     int fd; /* of the file */
     cr_error *error;
 };
@@ -85,8 +84,6 @@ static size_t on_header(char *bytes, size_t size, size_t n, void *context) {
         copy_tag(value, d->linked_tag);
     else if (is_header(line, "X-Linked-Size", &value))
         d->linked_size = strtoull(value, NULL, 10);
-    else if (is_header(line, "Retry-After", &value))
-        d->retry_after_s = strtol(value, NULL, 10);
     return size * n;
 }
 
@@ -141,7 +138,6 @@ static void prepare(cr_download *d, const char *url) {
     curl_easy_reset(d->curl);
     *d->tag = *d->linked_tag = 0;
     d->linked_size = 0;
-    d->retry_after_s = 0;
     curl_easy_setopt(d->curl, CURLOPT_URL, url);
     curl_easy_setopt(d->curl, CURLOPT_HTTPHEADER, d->headers);
     curl_easy_setopt(d->curl, CURLOPT_FOLLOWLOCATION, 1L);
@@ -177,10 +173,13 @@ static cr_status fail_status(const cr_download *d, long code) {
                    d->endpoint, repo);
 }
 
-/* Waits as long as the server asks, else 1, 2, 4 ... seconds; false: told to
- * stop. */
+/* Waits as long as the server asks, in seconds or until a date, else 1, 2, 4
+ * ... seconds; false: told to stop. */
 static bool rest(const cr_download *d, int try) {
-    long seconds = d->retry_after_s > 0 ? d->retry_after_s : 1L << try;
+    curl_off_t seconds = 0;
+    curl_easy_getinfo(d->curl, CURLINFO_RETRY_AFTER, &seconds);
+    if (seconds <= 0) /* none, or a date that is over */
+        seconds = (curl_off_t)1 << try;
     if (seconds > CR_DOWNLOAD_WAIT_S)
         seconds = CR_DOWNLOAD_WAIT_S;
     for (double end = cr_seconds() + (double)seconds; cr_seconds() < end;) {

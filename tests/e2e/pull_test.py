@@ -11,6 +11,7 @@ import subprocess
 import threading
 import time
 import urllib.parse
+from email.utils import formatdate
 
 import pytest
 
@@ -320,6 +321,20 @@ def test_retry_after(pull, hub, cache):
     done = pull(REPO)
     assert done.returncode == 0, done.stderr
     assert time.monotonic() - begin >= 2
+    check_cache(cache, hub)
+
+
+def test_retry_after_as_a_date(pull, hub, cache):
+    """One that is to come is waited for; one that is over is no reason to ask
+    again at once, nor never."""
+    begin = int(time.time())
+    hub.faults["config.json"] = [
+        ("status", 429, ("Retry-After", formatdate(begin + 3, usegmt=True)))]
+    hub.faults["vocab.txt"] = [
+        ("status", 503, ("Retry-After", formatdate(0, usegmt=True)))]
+    done = pull(REPO)
+    assert done.returncode == 0, done.stderr
+    assert time.time() >= begin + 3
     check_cache(cache, hub)
 
 
