@@ -109,8 +109,9 @@ static void read_ref(const char *folder, const cr_hub_name *name,
     snprintf(path, sizeof path, "%s/refs/%s", folder, name->revision);
     cr_buf_init(&text, MAX_REF_BYTES);
     if (cr_buf_read_file(&text, path, NULL) == CR_OK && text.len) {
-        size_t len = strcspn(text.data, "\r\n \t/");
-        if (len && len <= MAX_COMMIT_BYTES)
+        size_t len = strspn(text.data, "0123456789abcdef");
+        bool ends = !text.data[len] || strchr("\r\n \t", text.data[len]);
+        if (len && len <= MAX_COMMIT_BYTES && ends)
             snprintf(commit, CR_HUB_NAME_BYTES, "%.*s", (int)len, text.data);
     }
     cr_buf_fini(&text);
