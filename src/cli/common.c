@@ -35,10 +35,15 @@ static bool beside_program(char path[CR_COMMON_PATH_BYTES]) {
     return is_model(path);
 }
 
+/* What an option says, else the environment, where empty is not set. */
+static const char *or_variable(const char *option, const char *variable) {
+    const char *value = getenv(variable);
+    return option ? option : value && *value ? value : NULL;
+}
+
 static const char *find_model(const cr_common *common,
                               char path[CR_COMMON_PATH_BYTES]) {
-    const char *named =
-        common->model ? common->model : getenv("CROSSRANK_MODEL");
+    const char *named = or_variable(common->model, "CROSSRANK_MODEL");
     if (named && *named)
         return named;
     /* What was installed together stays together, also where the source is
@@ -89,8 +94,8 @@ cr_status cr_common_options(const cr_common *common,
         if (status != CR_OK)
             return status;
     }
-    options->backend = common->backend;
-    options->device = common->device;
+    options->backend = or_variable(common->backend, "CROSSRANK_BACKEND");
+    options->device = or_variable(common->device, "CROSSRANK_DEVICE");
     options->dtype = cr_common_dtype(common);
     options->isa = common->isa; /* NULL: the engine asks $CROSSRANK_ISA */
     options->threads = common->threads;

@@ -2,7 +2,8 @@
  *
  * The model is --model, else $CROSSRANK_MODEL, else the one that is shipped:
  * beside the installed program, in the source tree that it was built from, or
- * where it was to be installed. */
+ * where it was to be installed. Backend and device are taken from the
+ * environment in the same way, as the server takes all of its settings. */
 #ifndef CR_CLI_COMMON_H
 #define CR_CLI_COMMON_H
 
@@ -39,10 +40,11 @@ extern const char *const CR_PASSAGE_FORMAT_CHOICES[];
                        "branch, tag or commit of a model of the Hub "          \
                        "(default: main)"),                                     \
         CR_TEXT_OPTION("backend", "NAME", &(c)->backend,                       \
-                       "what computes: cpu or mlx (default: cpu)"),            \
+                       "what computes: cpu or mlx (default: "                  \
+                       "$CROSSRANK_BACKEND, else cpu)"),                       \
         CR_TEXT_OPTION("device", "NAME", &(c)->device,                         \
-                       "device of the backend (default: its best): "           \
-                       "cpu, and gpu with mlx"),                               \
+                       "device of the backend (default: $CROSSRANK_DEVICE, "   \
+                       "else its best): cpu, and gpu with mlx"),               \
         CR_CHOICE_OPTION("dtype", "T", &(c)->dtype, CR_DTYPE_CHOICES,          \
                          "number format of the weights (default: auto), "      \
                          "one of"),                                            \
