@@ -112,7 +112,8 @@ const CARDS = [
   ["gpu-memory", "GPU memory", "MiB",
     () => stats.gpu_memory === null ? null : bytes(stats.gpu_memory),
     () => stats.gpu_memory === null ? "none watched" : "used and cached"],
-  ["gpu-use", "GPU use", "%", () => null, () => "none watched"],
+  ["gpu-use", "GPU use", "%", () => stats.gpu_utilization,
+    () => stats.gpu === null ? "none watched" : `as ${stats.gpu} tells`],
 ];
 
 /* title, unit, wide, lines of [name, colour, column, factor]. */

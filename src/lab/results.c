@@ -335,7 +335,7 @@ json_t *cr_results_server(const json_t *before, const json_t *after,
     double mean = number_of(batch, "mean");
     double cpu = number_of(after, "cpu_s") - number_of(before, "cpu_s");
     return json_pack(
-        "{s:{s:n,s:o,s:o,s:o,s:n},s:{s:o,s:o},s:o,s:o,s:o,s:o,s:o,s:o,s:n}",
+        "{s:{s:n,s:o,s:o,s:o,s:n},s:{s:o,s:o},s:o,s:o,s:o,s:o,s:o,s:o,s:o}",
         "stages_ms", "parse", "tokenize", stage(after, "tokenization_ms"),
         "queue_wait", stage(after, "queue_wait_ms"), "inference",
         stage(after, "compute_ms"), "respond", "tokens", "real",
@@ -347,7 +347,8 @@ json_t *cr_results_server(const json_t *before, const json_t *after,
         cr_results_number(duration_s > 0 ? 100 * cpu / duration_s : CR_UNKNOWN),
         "memory_bytes", count(number_of(after, "memory_bytes")),
         "gpu_memory_bytes", count(number_of(after, "gpu_memory")),
-        "gpu_utilization");
+        "gpu_utilization",
+        cr_results_number(number_of(after, "gpu_utilization")));
 }
 
 static size_t column_of(const json_t *columns, const char *name) {

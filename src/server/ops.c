@@ -150,14 +150,14 @@ static void put_lanes(cr_json_out *out, cr_server *s) {
     cr_json_put(out, "]");
 }
 
-/* What runs, as far as it is not a measurement; no GPU is watched yet. */
+/* What runs, as far as it is not a measurement. */
 static void put_identity(cr_json_out *out, const cr_facts *facts) {
     const cr_backend_description *d = &facts->generation->backend->description;
     cr_json_put(out, "{\"version\":\"%s\",\"model\":", cr_version());
     cr_json_put_string(out, facts->model_name);
     cr_json_put(out,
                 ",\"backend\":\"%s\",\"device\":\"%s\",\"isa\":\"%s\","
-                "\"dtype\":\"%s\",\"gpu\":null,\"max_length\":%u,"
+                "\"dtype\":\"%s\",\"max_length\":%u,"
                 "\"group_tokens_wanted\":%u,\"max_batch\":%u,"
                 "\"generation\":%u",
                 d->name, d->device, d->isa, d->dtype,
@@ -186,6 +186,21 @@ static void put_device_memory(cr_json_out *out, const cr_backend *backend) {
     else
         cr_json_put(out, ",\"gpu_memory\":%llu",
                     (unsigned long long)(m.active_bytes + m.cache_bytes));
+}
+
+/* Who tells of the GPU, and its use in percent; null where nobody does. */
+static void put_gpu(cr_json_out *out, const cr_gpu *gpu) {
+    double percent;
+    if (!gpu) {
+        cr_json_put(out, ",\"gpu\":null,\"gpu_utilization\":null");
+        return;
+    }
+    cr_json_put(out,
+                ",\"gpu\":\"%s\",\"gpu_utilization\":", cr_gpu_source(gpu));
+    if (cr_gpu_read(gpu, &percent))
+        cr_json_put(out, "%.1f", percent);
+    else
+        cr_json_put(out, "null");
 }
 
 static void put_durations(cr_json_out *out, const cr_metrics *m) {
@@ -226,6 +241,7 @@ static void put_stats(cr_json_out *out, cr_server *s, const cr_facts *facts,
     put_counters(out, m);
     put_gauges(out, m);
     put_device_memory(out, facts->generation->backend);
+    put_gpu(out, s->gpu);
     cr_json_put(out, ",\"lane_busy_s\":%.6f,\"cpu_s\":%.6f",
                 (double)cr_metrics_counter(m, CR_COUNT_LANE_BUSY) * 1e-9,
                 (double)cr_metrics_counter(m, CR_COUNT_CPU) * 1e-9);

@@ -278,6 +278,7 @@ static void free_server(cr_server *s) {
     cr_generation_unref(s->generation);
     json_decref(s->labels);
     cr_keys_free(s->keys);
+    cr_gpu_close(s->gpu);
     pthread_cond_destroy(&s->tick);
     pthread_mutex_destroy(&s->reload_lock);
     pthread_mutex_destroy(&s->lock);
@@ -301,6 +302,8 @@ cr_status cr_server_open(const cr_server_options *options, cr_server **server,
     if (status == CR_OK) {
         lanes = s->generation->backend->description.lanes;
         s->labels = read_labels(s->generation);
+        if (strcmp(s->generation->backend->description.device, "cpu") != 0)
+            s->gpu = cr_gpu_open(NULL);
         cr_http_app app = cr_service_app;
         app.context = s;
         status = cr_http_open(s->settings, &app, &s->metrics, &s->http, error);

@@ -3,6 +3,7 @@
 #define CR_SERVER_SERVICE_H
 
 #include "server/ask.h"
+#include "server/gpu.h"
 #include "server/history.h"
 #include "server/http.h"
 #include "server/keys.h"
@@ -18,6 +19,7 @@ struct cr_server {
     cr_http *http;
     struct cr_h2 *grpc; /* NULL: it is not spoken */
     cr_keys *keys;
+    cr_gpu *gpu; /* NULL: none computes, or none can be watched */
     uint32_t lanes;
     int64_t started_ns;
     _Atomic int64_t counted_since_ns; /* when statistics were reset last */
