@@ -11,6 +11,7 @@ import http.client
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import ssl
@@ -376,7 +377,7 @@ class GrpcClient:
         self.channel = grpc.secure_channel(
             f"localhost:{proxy.ports['tls']}",
             grpc.ssl_channel_credentials(certificate.read_bytes()),
-            [("grpc.enable_retries", 0), ("grpc.http_proxy", "")])
+            [("grpc.enable_retries", 0), ("grpc.max_send_message_length", -1)])
         self.ask = protos["inference.InferRequest"]
         self.call = self.channel.unary_unary(
             "/inference.InferenceService/Infer",
@@ -436,6 +437,14 @@ def test_grpc_goes_to_all_and_says_the_same(cluster, want, grpc_client):
     assert all(abs(n - equal) <= SHARE * equal for n in counts), counts
 
 
+def test_grpc_messages_over_a_buffer(cluster, grpc_client):
+    body = {"query": "query", "texts": ["air " * 1_000_000]}
+    row, = cluster.replicas[0].post("/rerank", body).json
+    for _ in range(N_REPLICAS):
+        score, = grpc_client.infer(body)
+        assert struct.pack("f", score) == struct.pack("f", row["score"])
+
+
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_grpc_outlives_a_replica(cluster, want, grpc_client, number):
     scores = [grpc_client.infer(body) for body in BODIES]
@@ -474,6 +483,17 @@ def test_tls_ends_at_the_proxy(cluster, want, certificate):
     assert ask(ssl.create_default_context(cafile=certificate[1])) == want[3]
     with pytest.raises(ssl.SSLCertVerificationError):
         ask(ssl.create_default_context())
+
+
+@pytest.mark.skipif(not shutil.which("curl"), reason="no curl")
+def test_rest_over_http2(cluster, want, certificate):
+    done = subprocess.run(
+        ["curl", "-sS", "--http2", "--noproxy", "*", "--cacert",
+         certificate[1], "-w", "\n%{http_version}", "-H",
+         "Content-Type: application/json", "-d", json.dumps(BODIES[3]),
+         f"https://localhost:{cluster.proxy.ports['tls']}/rerank"],
+        capture_output=True, check=True)
+    assert done.stdout == want[3] + b"\n2"
 
 
 def test_bodies_up_to_the_servers_limit(cluster, want):
