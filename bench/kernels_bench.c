@@ -73,13 +73,13 @@ static float *need_numbers(size_t n, float scale) {
 
 /* What all cases read and write. */
 static float *numbers, *converted, *output, *bias, *residual, *scratch;
-static float *row_scales;
+static cr_row_scale *row_scales;
 
 /* One case's weights, packed COPIES times. */
 typedef struct weights {
     char *packed;
     size_t bytes;
-    float *scales;
+    float *scales, *sums;
     int32_t *offsets;
 } weights;
 
@@ -88,10 +88,11 @@ static weights pack(const bench_case *c) {
     weights w = {.bytes = c->k * c->n * ops->b_bytes};
     w.packed = need(w.bytes * COPIES);
     w.scales = need(c->n * sizeof *w.scales);
+    w.sums = need(c->n * sizeof *w.sums);
     w.offsets = need(c->n * sizeof *w.offsets);
     float *panels = need_numbers(c->k * c->n, 0.1f);
     for (size_t i = 0; i < COPIES; i++)
-        ops->pack(panels, c->k, c->n, w.packed + i * w.bytes, w.scales,
+        ops->pack(panels, c->k, c->n, w.packed + i * w.bytes, w.scales, w.sums,
                   w.offsets);
     cr_free_aligned(panels);
     return w;
@@ -100,6 +101,7 @@ static weights pack(const bench_case *c) {
 static void free_weights(weights *w) {
     cr_free_aligned(w->packed);
     cr_free_aligned(w->scales);
+    cr_free_aligned(w->sums);
     cr_free_aligned(w->offsets);
 }
 
@@ -118,6 +120,7 @@ static void run_product(const bench_case *c, const weights *w, size_t turn) {
                        .panels = w->packed + turn % COPIES * w->bytes,
                        .bias = bias,
                        .scales = w->scales,
+                       .sums = w->sums,
                        .offsets = w->offsets},
                  .residual = c->residual ? residual : NULL,
                  .ld_residual = c->n,
@@ -264,7 +267,7 @@ int main(int argc, char **argv) {
     output = need_numbers(most, 1);
     residual = need_numbers(most, 1);
     bias = need_numbers(INNER, 1);
-    row_scales = need_numbers(ROWS, 1);
+    row_scales = need(ROWS * sizeof *row_scales);
     scratch =
         need_numbers(cr_attention_scratch_floats(512, WIDTH / N_HEADS), 0);
     const cr_kernels *const *tables = cr_kernels_available();

@@ -6,7 +6,7 @@
 #include "kernels/kernels.h"
 
 static void convert(const float *x, size_t ld, size_t m, size_t k, void *a,
-                    float *scales) {
+                    cr_row_scale *scales) {
     (void)scales;
     for (size_t i = 0; i < m; i++)
         for (size_t j = 0; j < k; j++)
@@ -15,8 +15,9 @@ static void convert(const float *x, size_t ld, size_t m, size_t k, void *a,
 
 /* Panels of [k / 2][16][2]. */
 static void pack(const float *panels, size_t k, size_t n, void *packed,
-                 float *scales, int32_t *offsets) {
+                 float *scales, float *sums, int32_t *offsets) {
     (void)scales;
+    (void)sums;
     (void)offsets;
     for (size_t column = 0; column < n; column += CR_PANEL)
         for (size_t i = 0; i < k; i++)

@@ -29,15 +29,16 @@ CR_INLINE v16 finish_sums(const cr_gemm *g, size_t row, size_t column,
 #include "kernels/gemm_passes.h"
 
 static void convert(const float *x, size_t ld, size_t m, size_t k, void *a,
-                    float *scales) {
+                    cr_row_scale *scales) {
     (void)scales;
     for (size_t i = 0; i < m; i++)
         memcpy((float *)a + i * k, x + i * ld, k * sizeof *x);
 }
 
 static void pack(const float *panels, size_t k, size_t n, void *packed,
-                 float *scales, int32_t *offsets) {
+                 float *scales, float *sums, int32_t *offsets) {
     (void)scales;
+    (void)sums;
     (void)offsets;
     memcpy(packed, panels, k * n * sizeof *panels);
 }

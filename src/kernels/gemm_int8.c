@@ -1,8 +1,8 @@
 /* The int8 matrix product on 16-bit multiply-adds.
  *
  * Integers of 8 bits are kept in 16, because the 8-bit multiply-add of AVX2
- * saturates: two products of +-127 in a 32-bit sum are always exact. Twice the
- * terms an instruction that fp32 has. */
+ * saturates: two products of 128 times 127 in a 32-bit sum are always exact.
+ * Twice the terms an instruction that fp32 has. */
 #include "kernels/tile.h"
 
 #include "kernels/int8.h"
@@ -45,16 +45,14 @@ CR_INLINE v16 finish_sums(const cr_gemm *g, size_t row, size_t column,
 #include "kernels/gemm_passes.h"
 
 static void convert(const float *x, size_t ld, size_t m, size_t k, void *a,
-                    float *scales) {
+                    cr_row_scale *scales) {
     for (size_t row = 0; row < m; row++) {
         const float *from = x + row * ld;
         int16_t *to = (int16_t *)a + row * k;
-        float factor;
-        scales[row] = cr_int8_scale(from, k, &factor);
+        cr_int8_row how = cr_int8_scale(from, k, &scales[row]);
         for (size_t i = 0; i < k; i += CR_PANEL) {
             int32_t q[CR_PANEL];
-            v16i_store(
-                q, v16_to_int(v16_mul(v16_load(from + i), v16_set(factor))));
+            v16i_store(q, cr_int8_of_row(from + i, how));
             for (size_t lane = 0; lane < CR_PANEL; lane++)
                 to[i + lane] = (int16_t)q[lane];
         }
@@ -63,7 +61,7 @@ static void convert(const float *x, size_t ld, size_t m, size_t k, void *a,
 
 /* Panels of [k / 2][16][2]. */
 static void pack(const float *panels, size_t k, size_t n, void *packed,
-                 float *scales, int32_t *offsets) {
+                 float *scales, float *sums, int32_t *offsets) {
     for (size_t column = 0; column < n; column += CR_PANEL) {
         const float *panel = panels + column * k;
         int16_t *to = (int16_t *)packed + column * k;
@@ -71,10 +69,14 @@ static void pack(const float *panels, size_t k, size_t n, void *packed,
             float factor;
             scales[column + lane] =
                 cr_int8_column_scale(panel + lane, k, &factor);
+            int32_t sum = 0;
+            for (size_t i = 0; i < k; i++) {
+                int8_t q = cr_int8_of(panel[i * CR_PANEL + lane], factor);
+                to[i / 2 * 2 * CR_PANEL + lane * 2 + i % 2] = q;
+                sum += q;
+            }
             offsets[column + lane] = 0;
-            for (size_t i = 0; i < k; i++)
-                to[i / 2 * 2 * CR_PANEL + lane * 2 + i % 2] =
-                    cr_int8_of(panel[i * CR_PANEL + lane], factor);
+            sums[column + lane] = (float)sum * scales[column + lane];
         }
     }
 }

@@ -1,31 +1,57 @@
-/* int8: how numbers become integers of +-127, in every table alike.
+/* int8: how numbers become integers, in every table alike.
  *
- * A weight's column and an activation's row have one scale each, max / 127, so
- * a row's integers depend on that row alone. Rounding is to nearest, ties to
- * even. Integers are exact, and they are turned back by the same operations in
- * the same order, so int8 scores are equal to the bit on every machine. */
+ * A weight's column has one scale, max / 127, and integers of +-127. An
+ * activation's row has a scale and a zero: its range, which includes 0, is cut
+ * into 255 steps and becomes -128 to 127, since what comes from GELU or layer
+ * norm lies on one side. A row's integers depend on that row alone. Rounding
+ * is to nearest, ties to even. Integers are exact, and they are turned back by
+ * the same operations in the same order, so int8 scores are equal to the bit
+ * on every machine.
+ *
+ * With x = s q - z and w = t r, row by column is s t sum(q r) - z t sum(r). */
 #ifndef CR_KERNELS_INT8_H
 #define CR_KERNELS_INT8_H
 
 #include "kernels/kernels.h"
 #include "kernels/vec16.h"
 
-/* The scale of row x[k], and in *factor what turns it into integers. */
-CR_INLINE float cr_int8_scale(const float *x, size_t k, float *factor) {
-    v16 most = v16_zero();
+/* How the numbers of a row become integers: round(x * factor + shift). */
+typedef struct cr_int8_row {
+    float factor, shift;
+} cr_int8_row;
+
+enum { CR_INT8_LEAST = -128, CR_INT8_MOST = 127 };
+
+/* The scale of row x[k]. */
+CR_INLINE cr_int8_row cr_int8_scale(const float *x, size_t k,
+                                    cr_row_scale *scale) {
+    v16 most = v16_zero(), least = v16_zero();
     for (size_t i = 0; i < k; i += CR_PANEL) {
         v16 v = v16_load(x + i);
-        most = v16_max(most, v16_max(v, v16_sub(v16_zero(), v)));
+        most = v16_max(most, v);
+        least = v16_max(least, v16_sub(v16_zero(), v));
     }
-    float max = v16_max_lane(most);
-    *factor = max > 0 ? 127 / max : 0;
+    float low = -v16_max_lane(least), range = v16_max_lane(most) - low;
+    float factor = range > 0 ? 255 / range : 0;
     /* So small a row that the factor overflows is as good as zero. */
-    if (!(*factor <= 1e30f))
-        *factor = 0;
-    return max / 127;
+    if (!(factor <= 1e30f))
+        factor = 0;
+    float shift = factor > 0 ? CR_INT8_LEAST - rintf(low * factor) : 0;
+    float step = factor > 0 ? range / 255 : 0;
+    *scale = (cr_row_scale){step, step * shift};
+    return (cr_int8_row){factor, shift};
 }
 
-/* The same for one column of a panel, whose terms are 16 floats apart. */
+/* Sixteen integers of the row at x. */
+CR_INLINE v16i cr_int8_of_row(const float *x, cr_int8_row row) {
+    v16 y =
+        v16_add(v16_mul(v16_load(x), v16_set(row.factor)), v16_set(row.shift));
+    return v16_to_int(
+        v16_min(v16_max(y, v16_set(CR_INT8_LEAST)), v16_set(CR_INT8_MOST)));
+}
+
+/* The scale of one column of a panel, whose terms are 16 floats apart, and in
+ * *factor what turns them into integers. */
 static inline float cr_int8_column_scale(const float *x, size_t k,
                                          float *factor) {
     float max = 0;
@@ -41,13 +67,17 @@ static inline int8_t cr_int8_of(float x, float factor) {
     return (int8_t)rintf(x * factor);
 }
 
-/* Sums to floats: (sum - offset) * (row scale * column scale) + bias. */
+/* Sums to floats: (sum - offset) * (row scale * column scale) + bias - zero *
+ * column sum. */
 CR_INLINE v16 cr_int8_finish(const cr_gemm *g, size_t row, size_t column,
                              v16i sum) {
     v16i exact = v16i_sub(sum, v16i_load(g->b.offsets + column));
-    v16 scale =
-        v16_mul(v16_set(g->a_scales[row]), v16_load(g->b.scales + column));
-    return v16_fma(v16i_to_float(exact), scale, v16_load(g->b.bias + column));
+    v16 scale = v16_mul(v16_set(g->a_scales[row].scale),
+                        v16_load(g->b.scales + column));
+    v16 rest =
+        v16_fma(v16_set(-g->a_scales[row].zero), v16_load(g->b.sums + column),
+                v16_load(g->b.bias + column));
+    return v16_fma(v16i_to_float(exact), scale, rest);
 }
 
 #endif

@@ -14,16 +14,14 @@
 #include "kernels/int8.h"
 
 static void convert(const float *x, size_t ld, size_t m, size_t k, void *a,
-                    float *scales) {
+                    cr_row_scale *scales) {
     for (size_t row = 0; row < m; row++) {
         const float *from = x + row * ld;
         uint8_t *to = (uint8_t *)a + row * k;
-        float factor;
-        scales[row] = cr_int8_scale(from, k, &factor);
+        cr_int8_row how = cr_int8_scale(from, k, &scales[row]);
         for (size_t i = 0; i < k; i += CR_PANEL) {
             int32_t q[CR_PANEL];
-            v16i_store(
-                q, v16_to_int(v16_mul(v16_load(from + i), v16_set(factor))));
+            v16i_store(q, cr_int8_of_row(from + i, how));
             for (size_t lane = 0; lane < CR_PANEL; lane++)
                 to[i + lane] = (uint8_t)(q[lane] + CR_SHIFT);
         }
@@ -32,20 +30,22 @@ static void convert(const float *x, size_t ld, size_t m, size_t k, void *a,
 
 /* Panels of [k / CR_LANE_TERMS][16][CR_LANE_TERMS]. */
 static void pack(const float *panels, size_t k, size_t n, void *packed,
-                 float *scales, int32_t *offsets) {
+                 float *scales, float *sums, int32_t *offsets) {
     for (size_t column = 0; column < n; column++) {
         size_t lane = column % CR_PANEL;
         const float *from = panels + (column - lane) * k + lane;
         int8_t *to = (int8_t *)packed + (column - lane) * k;
         float factor;
         scales[column] = cr_int8_column_scale(from, k, &factor);
-        offsets[column] = 0;
+        int32_t sum = 0;
         for (size_t i = 0; i < k; i++) {
             int8_t q = cr_int8_of(from[i * CR_PANEL], factor);
             to[(i / CR_LANE_TERMS * CR_PANEL + lane) * CR_LANE_TERMS +
                i % CR_LANE_TERMS] = q;
-            offsets[column] += CR_SHIFT * q;
+            sum += q;
         }
+        offsets[column] = CR_SHIFT * sum;
+        sums[column] = (float)sum * scales[column];
     }
 }
 

@@ -31,7 +31,7 @@ typedef enum cr_epilogue {
 typedef enum cr_dtype {
     CR_FP32,
     CR_BF16, /* both factors rounded to bfloat16 */
-    CR_INT8, /* weights scaled by column, activations by row, both to +-127 */
+    CR_INT8, /* weights scaled by column, activations by row (int8.h) */
     CR_N_DTYPES
 } cr_dtype;
 
@@ -42,16 +42,22 @@ typedef struct cr_matrix {
     const void *panels;     /* [n / 16] panels of k * 16 packed weights */
     const float *bias;      /* [n] */
     const float *scales;    /* [n] of int8, else NULL */
+    const float *sums;      /* [n] of int8: of a column's integers, scaled */
     const int32_t *offsets; /* [n] of int8: what the sums are too large by */
 } cr_matrix;
+
+/* What a row's integers mean: x = scale * integer - zero. */
+typedef struct cr_row_scale {
+    float scale, zero;
+} cr_row_scale;
 
 /* c[m][n] = epilogue(a[m][k] b[k][n] + bias[n]) + residual[m][n], for the
  * columns of b that `b` names. */
 typedef struct cr_gemm {
-    const void *a;         /* [m] rows as the table's convert leaves them */
-    size_t a_step;         /* bytes from row to row */
-    const float *a_scales; /* [m] of int8, else unused */
-    size_t m;              /* may be 0 */
+    const void *a; /* [m] rows as the table's convert leaves them */
+    size_t a_step; /* bytes from row to row */
+    const cr_row_scale *a_scales; /* [m] of int8, else unused */
+    size_t m;                     /* may be 0 */
     cr_matrix b;
     const float *residual; /* [m][ld_residual] or NULL; not c */
     size_t ld_residual;
@@ -67,11 +73,11 @@ typedef struct cr_gemm_ops {
     size_t b_bytes; /* of one packed weight */
     /* x[m][ld] float32 to rows of k * a_bytes; scales[m] only of int8. */
     void (*convert)(const float *x, size_t ld, size_t m, size_t k, void *a,
-                    float *scales);
-    /* float32 panels[n / 16][k][16] to the packed form; scales[n] and
+                    cr_row_scale *scales);
+    /* float32 panels[n / 16][k][16] to the packed form; scales[n], sums[n] and
      * offsets[n] only of int8. */
     void (*pack)(const float *panels, size_t k, size_t n, void *packed,
-                 float *scales, int32_t *offsets);
+                 float *scales, float *sums, int32_t *offsets);
     void (*run)(const cr_gemm *args);
 } cr_gemm_ops;
 

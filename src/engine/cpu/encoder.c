@@ -49,12 +49,15 @@ cr_status cr_workspace_init(cr_workspace *ws, const cr_weights *w,
         {&ws->sum, BLOCK_ROWS * w->width},
         {&ws->inner, BLOCK_ROWS * w->inner},
         {&ws->packed, BLOCK_ROWS * widest}, /* at most 4 bytes each */
-        {&ws->scales, BLOCK_ROWS},
         {&ws->scratch, cr_attention_scratch_floats(max_length, w->head_width)},
     };
     cr_status status = CR_OK;
     for (size_t i = 0; status == CR_OK && i < sizeof parts / sizeof *parts; i++)
         status = make(ws, parts[i].floats, parts[i].out, error);
+    size_t bytes = BLOCK_ROWS * sizeof *ws->scales;
+    if (status == CR_OK && !(ws->scales = cr_alloc_aligned(bytes)))
+        status = cr_fail_memory(error, bytes, "a lane's workspace");
+    ws->bytes += bytes;
     if (status != CR_OK)
         cr_workspace_fini(ws);
     return status;
@@ -112,6 +115,7 @@ static cr_matrix columns_of(const cr_encoding_job *job, const product *p) {
     b.panels = (const char *)b.panels + p->column * b.k * b_bytes;
     b.bias += p->column;
     b.scales += p->column;
+    b.sums += p->column;
     b.offsets += p->column;
     b.n = p->n ? p->n : b.n;
     return b;

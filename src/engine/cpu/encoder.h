@@ -22,11 +22,11 @@ typedef struct cr_workspace {
     float *first_heads; /* [max_sequences][head_row] */
     float *logits;      /* [max_sequences][classifier.matrix.n] */
     /* This lane's alone. */
-    float *sum;     /* [block_rows][width] before a norm */
-    float *inner;   /* [block_rows][inner] between the two linears */
-    float *scratch; /* of attention */
-    float *packed;  /* [block_rows][k * a_bytes] activations, converted */
-    float *scales;  /* [block_rows] of packed rows */
+    float *sum;           /* [block_rows][width] before a norm */
+    float *inner;         /* [block_rows][inner] between the two linears */
+    float *scratch;       /* of attention */
+    float *packed;        /* [block_rows][k * a_bytes] activations, converted */
+    cr_row_scale *scales; /* [block_rows] of packed rows */
     uint64_t bytes;
 } cr_workspace;
 

@@ -41,7 +41,7 @@ static float *make_floats(loader *l, size_t n) {
 static size_t linear_bytes(const cr_weights *w, size_t k, size_t n,
                            cr_dtype dtype) {
     return aligned(k * n * w->kernels->gemm[dtype]->b_bytes) +
-           3 * aligned(n * sizeof(float));
+           4 * aligned(n * sizeof(float));
 }
 
 /* Bytes of all parts together. */
@@ -140,6 +140,7 @@ static cr_status load_parts(loader *l, const char *const *prefixes,
     size_t k = in.n * in.room, part = out.n * out.room, n = n_parts * part;
     void *packed = make(l, k * n * gemm->b_bytes);
     float *bias = make_floats(l, n), *scales = make_floats(l, n);
+    float *sums = make_floats(l, n);
     int32_t *offsets = make(l, n * sizeof *offsets);
     cr_status status = CR_OK;
     memset(l->panels, 0, k * n * sizeof *l->panels);
@@ -147,12 +148,13 @@ static cr_status load_parts(loader *l, const char *const *prefixes,
         status = place(l, prefixes[i], in, out, i * part, bias);
     if (status != CR_OK)
         return status;
-    gemm->pack(l->panels, k, n, packed, scales, offsets);
+    gemm->pack(l->panels, k, n, packed, scales, sums, offsets);
     *linear = (cr_linear){.matrix = {.k = k,
                                      .n = n,
                                      .panels = packed,
                                      .bias = bias,
                                      .scales = scales,
+                                     .sums = sums,
                                      .offsets = offsets},
                           .dtype = dtype};
     return CR_OK;

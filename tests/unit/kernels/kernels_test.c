@@ -90,7 +90,8 @@ typedef struct product {
 typedef struct operands {
     float *a, *panels, *bias, *residual, *c;
     void *packed, *rows;
-    float *b_scales, *a_scales;
+    float *b_scales, *b_sums;
+    cr_row_scale *a_scales;
     int32_t *offsets;
     cr_gemm g;
 } operands;
@@ -104,32 +105,35 @@ static void operands_init(operands *o, product p) {
                     .packed = numbers(p.k * p.n, 1),
                     .rows = numbers(p.m * p.k, 1),
                     .b_scales = numbers(p.n, 1),
-                    .a_scales = numbers(p.m, 1),
+                    .b_sums = numbers(p.n, 1),
+                    .a_scales = cr_alloc_aligned(p.m * sizeof(cr_row_scale)),
                     .offsets = cr_alloc_aligned(p.n * sizeof(int32_t))};
     for (size_t i = 0; i < p.k && p.m > 1; i++)
         o->a[i] = 0; /* a row of zeros has no scale */
-    o->g =
-        (cr_gemm){.m = p.m,
-                  .a = o->rows,
-                  .a_scales = o->a_scales,
-                  .b = {p.k, p.n, o->packed, o->bias, o->b_scales, o->offsets},
-                  .residual = p.residual ? o->residual : NULL,
-                  .ld_residual = p.n,
-                  .c = o->c,
-                  .ldc = p.n,
-                  .epilogue = p.epilogue};
+    o->g = (cr_gemm){
+        .m = p.m,
+        .a = o->rows,
+        .a_scales = o->a_scales,
+        .b = {p.k, p.n, o->packed, o->bias, o->b_scales, o->b_sums, o->offsets},
+        .residual = p.residual ? o->residual : NULL,
+        .ld_residual = p.n,
+        .c = o->c,
+        .ldc = p.n,
+        .epilogue = p.epilogue};
 }
 
 static void operands_fini(operands *o) {
-    void *all[] = {o->a,      o->panels, o->bias,     o->residual, o->c,
-                   o->packed, o->rows,   o->b_scales, o->a_scales, o->offsets};
+    void *all[] = {o->a,      o->panels,   o->bias,   o->residual,
+                   o->c,      o->packed,   o->rows,   o->b_scales,
+                   o->b_sums, o->a_scales, o->offsets};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         cr_free_aligned(all[i]);
 }
 
 static void run_product(operands *o, const cr_gemm_ops *ops, float *c) {
     size_t k = o->g.b.k;
-    ops->pack(o->panels, k, o->g.b.n, o->packed, o->b_scales, o->offsets);
+    ops->pack(o->panels, k, o->g.b.n, o->packed, o->b_scales, o->b_sums,
+              o->offsets);
     ops->convert(o->a, k, o->g.m, k, o->rows, o->a_scales);
     o->g.a_step = k * ops->a_bytes;
     o->g.c = c;
