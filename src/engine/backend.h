@@ -16,6 +16,7 @@
 #define CR_ENGINE_BACKEND_H
 
 #include "base/error.h"
+#include "base/module.h"
 #include "engine/team.h"
 #include "model/model.h"
 
@@ -24,7 +25,7 @@ typedef struct cr_group {
     size_t n_tokens;
     const int32_t *ids;        /* [n_tokens] */
     const uint8_t *type_ids;   /* [n_tokens] */
-    const uint32_t *positions; /* [n_tokens], from 0 in every sequence */
+    const uint32_t *positions; /* [n_tokens] cr_model_fill_positions */
     size_t n_sequences;
     const uint32_t *starts; /* [n_sequences + 1], the last is n_tokens */
 } cr_group;
@@ -89,11 +90,9 @@ struct cr_backend {
 
 extern const cr_backend_ops cr_cpu_backend;
 
-/* What a module exports as CR_BACKEND_SYMBOL. The build id stands first in
- * every version, because it says whether the rest may be looked at: modules
- * share structures with the program, so both must be of one build. */
+/* What a module exports as CR_BACKEND_SYMBOL. */
 typedef struct cr_backend_module {
-    const char *build_id;
+    cr_module_head head;
     const cr_backend_ops *ops;
 } cr_backend_module;
 

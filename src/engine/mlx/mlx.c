@@ -3,7 +3,7 @@
  * MLX binds streams to threads, so one thread of ours loads the weights, builds
  * the graphs and waits for them; callers hand it a group and wait. */
 #include "base/mem.h"
-#include "engine/build_id.h"
+#include "base/build_id.h"
 #include "engine/mlx/encoder.h"
 
 #include <assert.h>
@@ -366,4 +366,4 @@ static const cr_backend_ops OPS = {
 
 __attribute__((visibility(
     "default"))) extern const cr_backend_module crossrank_backend_module;
-const cr_backend_module crossrank_backend_module = {CR_BUILD_ID, &OPS};
+const cr_backend_module crossrank_backend_module = {{CR_BUILD_ID}, &OPS};
