@@ -218,7 +218,8 @@ CR_API cr_status cr_rank(cr_ranker *ranker, cr_text query,
 
 /* ---- Tokenizing --------------------------------------------------------- */
 
-/* One pair as the model sees it: [CLS] query [SEP] passage [SEP]. */
+/* One pair as the model sees it: [CLS] query [SEP] passage [SEP], or
+ * <s> query </s></s> passage </s>. */
 typedef struct cr_encoding {
     size_t n_tokens;
     const int32_t *ids;           /* [n_tokens] */

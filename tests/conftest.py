@@ -58,6 +58,16 @@ def crossrank(build, slower, wrapper):
 
 
 @pytest.fixture(scope="session")
+def hf_tokenizers(build):
+    """Skips where the component for byte-level BPE and Unigram is not built."""
+    module = build / "libcrossrank-tokenizers.so"
+    if not module.exists():
+        pytest.skip("no libcrossrank-tokenizers.so: ./run deps-tokenizers, "
+                    "then build")
+    return module
+
+
+@pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory):
     """A model so small that a hundred thousand pairs take seconds: for tests
     of streams and memory, which do not care what the scores are."""

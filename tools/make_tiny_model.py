@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Writes a small BERT cross-encoder with random weights, in any shape.
+"""Writes a small BERT or RoBERTa cross-encoder with random weights, in any shape.
 
 Needs nothing but Python. The folder is in Hugging Face layout, so that
 transformers, sentence-transformers and crossrank all read it; equal arguments
@@ -8,6 +8,7 @@ a model whose scores are all alike would hide mistakes.
 
     tools/make_tiny_model.py DIR --layers 3 --heads 12 --hidden 312
     tools/make_tiny_model.py DIR --dtype BF16 --cased --act relu --types 1
+    tools/make_tiny_model.py DIR --kind xlm-roberta --tokenizer unigram
 
 As a module: make(folder, Shape(layers=3, ...)).
 """
@@ -20,6 +21,9 @@ import pathlib
 import random
 import struct
 import sys
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
+import tiny_tokenizers  # noqa: E402
 
 SPECIALS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 WORDS = """the of and to in a is that for it as was with be by on not he his
@@ -34,13 +38,21 @@ FOREIGN = "äöüßéèñçåøабвгдежзαβγδабабשלוםسلام�
 PUNCTUATION = "!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~–—’“”…。、"
 
 
+ARCHITECTURES = {"bert": "Bert", "roberta": "Roberta",
+                 "xlm-roberta": "XLMRoberta"}
+
+
 @dataclasses.dataclass
 class Shape:
+    kind: str = "bert"  # of ARCHITECTURES
+    tokenizer: str = "wordpiece"  # or bpe or unigram: tiny_tokenizers
+    charsmap: str = ""  # for unigram: a packed normalization
     layers: int = 2
     heads: int = 4
     hidden: int = 32
     intermediate: int = 0  # 0: 4 * hidden
-    positions: int = 64
+    positions: int = 64  # RoBERTa's too: tokens; its table has more rows
+    pad_id: int = -1  # pad_token_id, -1: 1 for RoBERTa, 0 for BERT
     types: int = 2
     labels: int = 1
     act: str = "gelu"
@@ -52,8 +64,17 @@ class Shape:
     files: str = "both"  # tokenizer.json, vocab.txt or both
     max_length: int = 0  # model_max_length, 0: positions
     activation: str = "torch.nn.modules.linear.Identity"  # "": none stated
-    prefix: str = "bert."  # of tensor names
+    prefix: str = "bert."  # of tensor names; RoBERTa's own instead of it
     seed: int = 1
+
+    def is_roberta(self):
+        return self.kind != "bert"
+
+    def padding(self):
+        return self.is_roberta() * 1 if self.pad_id < 0 else self.pad_id
+
+    def position_rows(self):
+        return self.positions + self.is_roberta() * (1 + self.padding())
 
 
 # ---- Tokenizer --------------------------------------------------------------
@@ -126,13 +147,14 @@ def tokenizer_config(shape):
 
 def config_json(shape, vocab_size):
     config = {
-        "architectures": ["BertForSequenceClassification"],
-        "model_type": "bert", "num_hidden_layers": shape.layers,
+        "architectures": [
+            ARCHITECTURES[shape.kind] + "ForSequenceClassification"],
+        "model_type": shape.kind, "num_hidden_layers": shape.layers,
         "num_attention_heads": shape.heads, "hidden_size": shape.hidden,
         "intermediate_size": shape.intermediate, "vocab_size": vocab_size,
-        "max_position_embeddings": shape.positions,
+        "max_position_embeddings": shape.position_rows(),
         "type_vocab_size": shape.types, "hidden_act": shape.act,
-        "layer_norm_eps": shape.eps, "pad_token_id": 0,
+        "layer_norm_eps": shape.eps, "pad_token_id": shape.padding(),
         "hidden_dropout_prob": 0.1, "attention_probs_dropout_prob": 0.1,
         "position_embedding_type": "absolute", "dtype": "float32",
         "id2label": {str(i): f"LABEL_{i}" for i in range(shape.labels)},
@@ -159,13 +181,18 @@ def tensors(shape, vocab_size):
         yield f"{name}.LayerNorm.weight", [h], 1.0, 0.1
         yield f"{name}.LayerNorm.bias", [h], 0.0, 0.1
 
-    e = shape.prefix + "embeddings"
+    prefix, classifier = shape.prefix, "classifier"
+    pooler = prefix + "pooler.dense"
+    if shape.is_roberta():
+        prefix = shape.prefix and "roberta."
+        pooler, classifier = "classifier.dense", "classifier.out_proj"
+    e = prefix + "embeddings"
     yield f"{e}.word_embeddings.weight", [vocab_size, h], 0.0, 0.5
-    yield f"{e}.position_embeddings.weight", [shape.positions, h], 0.0, 0.2
+    yield f"{e}.position_embeddings.weight", [shape.position_rows(), h], 0.0, 0.2
     yield f"{e}.token_type_embeddings.weight", [shape.types, h], 0.0, 0.5
     yield from norm(e)
     for layer in range(shape.layers):
-        n = f"{shape.prefix}encoder.layer.{layer}"
+        n = f"{prefix}encoder.layer.{layer}"
         yield from linear(f"{n}.attention.self.query", h, h, 1.5)
         yield from linear(f"{n}.attention.self.key", h, h, 1.5)
         yield from linear(f"{n}.attention.self.value", h, h)
@@ -174,8 +201,8 @@ def tensors(shape, vocab_size):
         yield from linear(f"{n}.intermediate.dense", i, h)
         yield from linear(f"{n}.output.dense", h, i)
         yield from norm(f"{n}.output")
-    yield from linear(f"{shape.prefix}pooler.dense", h, h)
-    yield from linear("classifier", shape.labels, h, 3.0)
+    yield from linear(pooler, h, h)
+    yield from linear(classifier, shape.labels, h, 3.0)
 
 
 def packed(values, dtype):
@@ -223,6 +250,26 @@ def dump(path, value):
                     encoding="utf-8")
 
 
+def write_tokenizer(folder, shape):
+    """Writes the tokenizer's files and returns the vocabulary."""
+    if shape.tokenizer != "wordpiece":
+        vocab, text = tiny_tokenizers.tokenizer_json(
+            shape.tokenizer, WORDS, LETTERS + FOREIGN + PUNCTUATION,
+            shape.charsmap)
+        dump(folder / "tokenizer.json", text)
+        dump(folder / "tokenizer_config.json", tiny_tokenizers.tokenizer_config(
+            shape.tokenizer, shape.max_length or shape.positions))
+        return vocab
+    vocab = read_vocab(shape.vocab) if shape.vocab else small_vocab(shape.cased)
+    dump(folder / "tokenizer_config.json", tokenizer_config(shape))
+    if shape.files in ("both", "tokenizer.json"):
+        dump(folder / "tokenizer.json", tokenizer_json(vocab, shape.cased))
+    if shape.files in ("both", "vocab.txt"):
+        (folder / "vocab.txt").write_text("\n".join(vocab) + "\n",
+                                          encoding="utf-8")
+    return vocab
+
+
 def make(folder, shape):
     """Writes the model and returns its folder as a Path."""
     shape = dataclasses.replace(
@@ -232,15 +279,9 @@ def make(folder, shape):
                          f"{shape.heads}")
     folder = pathlib.Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    vocab = read_vocab(shape.vocab) if shape.vocab else small_vocab(shape.cased)
+    vocab = write_tokenizer(folder, shape)
     vocab_size = len(vocab) + shape.vocab_extra
     dump(folder / "config.json", config_json(shape, vocab_size))
-    dump(folder / "tokenizer_config.json", tokenizer_config(shape))
-    if shape.files in ("both", "tokenizer.json"):
-        dump(folder / "tokenizer.json", tokenizer_json(vocab, shape.cased))
-    if shape.files in ("both", "vocab.txt"):
-        (folder / "vocab.txt").write_text("\n".join(vocab) + "\n",
-                                          encoding="utf-8")
     write_safetensors(folder / "model.safetensors", tensors(shape, vocab_size),
                       shape.dtype, shape.seed)
     return folder
@@ -248,7 +289,7 @@ def make(folder, shape):
 
 def main():
     parser = argparse.ArgumentParser(
-        description="Write a small random BERT cross-encoder.",
+        description="Write a small random cross-encoder.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     parser.add_argument("folder")
     for field in dataclasses.fields(Shape):

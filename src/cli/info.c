@@ -8,6 +8,7 @@
 #include "lab/lines.h"
 #include "lab/peak.h"
 #include "model/model.h"
+#include "text/hf.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -105,6 +106,21 @@ static void put_backends(cr_out *out) {
     cr_out_text(out, "}");
 }
 
+/* "components": {NAME: version}, "missing_components": {NAME: why, and how to
+ * get it}. */
+static void put_components(cr_out *out) {
+    const cr_hf_ops *hf;
+    cr_error why;
+    cr_status status = cr_hf_find(&hf, &why);
+    cr_out_text(out, "\"components\":{");
+    if (status == CR_OK)
+        put_string(out, "tokenizers", hf->version);
+    cr_out_text(out, "},\"missing_components\":{");
+    if (status != CR_OK)
+        put_string(out, "tokenizers", why.message);
+    cr_out_text(out, "}");
+}
+
 static const char *activation_name(cr_activation activation) {
     static const char *const NAMES[] = {"model", "none", "sigmoid", "tanh"};
     return NAMES[activation];
@@ -172,6 +188,8 @@ static void write_json(cr_out *out, const info_facts *f) {
     cr_out_text(out, ",");
     put_backends(out);
     cr_out_text(out, ",");
+    put_components(out);
+    cr_out_text(out, ",");
     put_string(out, "backend", r->backend);
     cr_out_text(out, ",");
     put_string(out, "device", r->device);
@@ -210,6 +228,18 @@ static void write_backends(cr_out *out) {
     }
 }
 
+static void write_components(cr_out *out) {
+    const cr_hf_ops *hf;
+    cr_error why;
+    if (cr_hf_find(&hf, &why) == CR_OK)
+        cr_out_printf(out,
+                      "there is   tokenizers %s, for byte-level BPE and "
+                      "Unigram\n",
+                      hf->version);
+    else
+        cr_out_printf(out, "missing    %.400s\n", why.message);
+}
+
 static void write_text(cr_out *out, const info_facts *f) {
     const cr_ranker_info *r = &f->ranker;
     const char *const *isas = cr_isa_names();
@@ -224,6 +254,7 @@ static void write_text(cr_out *out, const info_facts *f) {
     cr_out_printf(out, "dtype      %s, from %s: %s\n", r->dtype, f->dtype_from,
                   dtype_reason(f));
     write_backends(out);
+    write_components(out);
     cr_out_printf(out, "isa        %s, of", r->isa[0] ? r->isa : "none");
     for (size_t i = 0; isas[i]; i++)
         cr_out_printf(out, " %s", isas[i]);
@@ -290,11 +321,13 @@ const cr_command cr_command_info = {
         "and says\n"
         "what runs. --json has version, isa, isa_available, threads, "
         "threads_from,\n"
-        "dtype, dtype_from, dtype_reason, backends, devices and "
-        "missing_backends (with\n"
-        "how to get them), model (name, path, sha256 of the weights, layers, "
-        "hidden,\n"
-        "heads, ..., activation: what a score is), memory_bytes and limits.\n"
+        "dtype, dtype_from, dtype_reason, backends, devices, "
+        "missing_backends (with how\n"
+        "to get them), components, missing_components, model (name, path, "
+        "sha256 of the\n"
+        "weights, layers, hidden, heads, ..., activation: what a score is), "
+        "memory_bytes\n"
+        "and limits.\n"
         "\n"
         "--peak adds peak_gflops: for fp32, bf16 and int8 the billions of "
         "operations a\n"

@@ -75,7 +75,7 @@ static cr_pair pair_of(const cr_work *work, size_t i) {
 }
 
 static uint64_t guess_tokens(const cr_lanes *lanes, cr_pair pair) {
-    uint64_t guess = CR_PAIR_SPECIALS + pair.query.len / BYTES_PER_TOKEN +
+    uint64_t guess = CR_MIN_PAIR_TOKENS + pair.query.len / BYTES_PER_TOKEN +
                      pair.passage.len / BYTES_PER_TOKEN;
     uint32_t most = lanes->options.max_length;
     return guess < most ? guess : most;
@@ -173,8 +173,9 @@ static bool same_text(cr_text a, cr_text b) {
  * tokenized once. */
 static void add_pair(lane *l, const cr_pair *pair) {
     const cr_lanes_options *o = &l->lanes->options;
+    const cr_tokenizer *tokenizer = cr_model_get_tokenizer(o->model);
     if (!l->query.data || !same_text(l->query, pair->query)) {
-        cr_tokenizer_encode(o->tokenizer, l->scratch, pair->query, true,
+        cr_tokenizer_encode(tokenizer, l->scratch, pair->query, true,
                             &l->query_tokens);
         l->query = pair->query;
     }
@@ -182,10 +183,9 @@ static void add_pair(lane *l, const cr_pair *pair) {
     size_t at = g->n_tokens;
     bool cut;
     size_t n = cr_tokenizer_encode_pair(
-        o->tokenizer, l->scratch, pair, &l->query_tokens, o->max_length,
+        tokenizer, l->scratch, pair, &l->query_tokens, o->max_length,
         o->truncation, l->ids + at, l->type_ids + at, &cut);
-    for (size_t i = 0; i < n; i++)
-        l->positions[at + i] = (uint32_t)i;
+    cr_model_fill_positions(o->model, l->ids + at, n, l->positions + at);
     l->totals.n_pairs++;
     l->totals.n_cut += cut;
     l->totals.n_tokens += n;
@@ -256,7 +256,9 @@ static cr_status score_claim(lane *l, claim c, cr_error *error) {
         }
         float *logits =
             (float *)(void *)((char *)work->logits + first * work->logit_step);
-        status = score_group(l, logits, work->logit_step, error);
+        status = cr_token_scratch_check(l->scratch, error);
+        if (status == CR_OK)
+            status = score_group(l, logits, work->logit_step, error);
     }
     return status;
 }

@@ -17,7 +17,7 @@ typedef struct cr_lanes cr_lanes;
 
 typedef struct cr_lanes_options {
     cr_backend *backend; /* stays the caller's, must outlive the lanes */
-    const cr_tokenizer *tokenizer;
+    const cr_model *model;
     uint32_t max_length;
     cr_truncation truncation;
 } cr_lanes_options;

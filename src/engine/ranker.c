@@ -69,13 +69,15 @@ static cr_status check_options(const cr_options *o, cr_error *error) {
     return CR_OK;
 }
 
-static cr_status choose_length(const cr_options *o, const cr_model_config *c,
+static cr_status choose_length(const cr_options *o, const cr_model *model,
                                uint32_t *max_length, cr_error *error) {
+    const cr_model_config *c = cr_model_get_config(model);
+    uint32_t least = cr_tokenizer_pair_specials(cr_model_get_tokenizer(model));
     *max_length = o->max_length ? o->max_length : c->max_length;
-    if (*max_length < CR_MIN_PAIR_TOKENS || *max_length > c->max_positions)
+    if (*max_length < least || *max_length > c->max_positions)
         return cr_fail(error, CR_ERR_ARGUMENT,
-                       "max_length is %u, this model takes %d to %u tokens",
-                       *max_length, CR_MIN_PAIR_TOKENS, c->max_positions);
+                       "max_length is %u, this model takes %u to %u tokens",
+                       *max_length, least, c->max_positions);
     return CR_OK;
 }
 
@@ -91,7 +93,7 @@ static cr_status open_parts(cr_ranker *r, const cr_options *o,
     r->truncation = o->truncation;
     r->activation =
         o->activation == CR_ACTIVATION_MODEL ? c->activation : o->activation;
-    status = choose_length(o, c, &r->max_length, error);
+    status = choose_length(o, r->model, &r->max_length, error);
     if (status != CR_OK)
         return status;
     cr_backend_options backend = {.device = o->device,
@@ -102,7 +104,7 @@ static cr_status open_parts(cr_ranker *r, const cr_options *o,
                                   .max_length = r->max_length};
     status = ops->open(r->model, &backend, &r->backend, error);
     cr_lanes_options lanes = {.backend = r->backend,
-                              .tokenizer = cr_model_get_tokenizer(r->model),
+                              .model = r->model,
                               .max_length = r->max_length,
                               .truncation = r->truncation};
     if (status == CR_OK)

@@ -4,6 +4,7 @@
  * refused. Fields that cannot (dropout, initializer, caches) are ignored. */
 #include "model/config.h"
 
+#include <stdio.h>
 #include <string.h>
 
 enum { MAX_CONFIG_BYTES = 1 << 20 };
@@ -39,18 +40,76 @@ void cr_config_files_fini(cr_config_files *files) {
 
 /* ---- config.json -------------------------------------------------------- */
 
-static const char ARCHITECTURE[] = "BertForSequenceClassification";
+/* What is computed, by the name of transformers' class. */
+static const struct {
+    const char *name, *type;
+    uint32_t vocab_size; /* where it is not stated */
+    bool is_roberta;
+} ARCHITECTURES[] = {
+    {"BertForSequenceClassification", "bert", 30522, false},
+    {"RobertaForSequenceClassification", "roberta", 50265, true},
+    {"XLMRobertaForSequenceClassification", "xlm-roberta", 30522, true},
+};
+enum { N_ARCHITECTURES = sizeof ARCHITECTURES / sizeof ARCHITECTURES[0] };
 
-static cr_status check_architecture(const cr_json *json, cr_error *error) {
+/* jina-reranker-v2 and others name XLM-RoBERTa, but bring a model of their
+ * own as Python code, with other weights. */
+static cr_status check_code(const cr_json *json, cr_error *error) {
+    const json_t *code = cr_json_get(json, "auto_map");
+    const json_t *own =
+        json_object_get(code, "AutoModelForSequenceClassification");
+    if (own)
+        return cr_json_refuse(
+            json, "auto_map.AutoModelForSequenceClassification", own,
+            "none: a model that is computed by the plain class, and not by "
+            "Python code of its own",
+            error);
+    return CR_OK;
+}
+
+static cr_status read_architecture(const cr_json *json, cr_model_config *config,
+                                   cr_error *error) {
     const json_t *list = cr_json_get(json, "architectures");
     const char *name = json_string_value(json_array_get(list, 0));
-    if (json_array_size(list) != 1 || !name || strcmp(name, ARCHITECTURE) != 0)
+    size_t i = 0;
+    while (i < N_ARCHITECTURES && name &&
+           strcmp(name, ARCHITECTURES[i].name) != 0)
+        i++;
+    if (json_array_size(list) != 1 || !name || i == N_ARCHITECTURES)
         return cr_json_refuse(json, "architectures", list,
-                              "[\"BertForSequenceClassification\"]", error);
+                              "[\"BertForSequenceClassification\"], or "
+                              "Roberta... or XLMRoberta... instead",
+                              error);
     const json_t *type = cr_json_get(json, "model_type");
-    if (type &&
-        !(json_is_string(type) && strcmp(json_string_value(type), "bert") == 0))
-        return cr_json_refuse(json, "model_type", type, "\"bert\"", error);
+    char expected[32];
+    snprintf(expected, sizeof expected, "\"%s\"", ARCHITECTURES[i].type);
+    if (type && !(json_is_string(type) &&
+                  strcmp(json_string_value(type), ARCHITECTURES[i].type) == 0))
+        return cr_json_refuse(json, "model_type", type, expected, error);
+    config->is_roberta = ARCHITECTURES[i].is_roberta;
+    config->vocab_size = ARCHITECTURES[i].vocab_size;
+    return config->is_roberta ? check_code(json, error) : CR_OK;
+}
+
+/* RoBERTa counts positions from behind the padding token's id, so the table
+ * has rows that no token uses. */
+static cr_status read_padding(const cr_json *json, cr_model_config *config,
+                              cr_error *error) {
+    uint32_t pad_id;
+    if (!config->is_roberta)
+        return CR_OK;
+    cr_status status = cr_json_get_u32(
+        json, "pad_token_id", 0, config->vocab_size - 1, 1, &pad_id, error);
+    if (status != CR_OK)
+        return status;
+    if (config->max_positions < pad_id + 1 + CR_MAX_PAIR_SPECIALS)
+        return cr_fail(error, CR_ERR_MODEL,
+                       "%s: \"max_position_embeddings\" is %u with the "
+                       "\"pad_token_id\" %u: at least %u are needed",
+                       json->path, config->max_positions, pad_id,
+                       pad_id + 1 + CR_MAX_PAIR_SPECIALS);
+    config->pad_id = (int32_t)pad_id;
+    config->max_positions -= pad_id + 1;
     return CR_OK;
 }
 
@@ -67,7 +126,8 @@ static cr_status read_sizes(const cr_json *json, cr_model_config *config,
         {"hidden_size", 1, CR_MAX_HIDDEN, 768, &config->hidden_size},
         {"intermediate_size", 1, CR_MAX_INTERMEDIATE, 3072,
          &config->intermediate_size},
-        {"vocab_size", 1, CR_MAX_VOCAB, 30522, &config->vocab_size},
+        {"vocab_size", 1, CR_MAX_VOCAB, config->vocab_size,
+         &config->vocab_size},
         {"max_position_embeddings", CR_MIN_PAIR_TOKENS, CR_MAX_POSITIONS, 512,
          &config->max_positions},
         {"type_vocab_size", 1, 2, 2, &config->n_types},
@@ -336,9 +396,11 @@ cr_status cr_config_read(const cr_config_files *files, cr_model_config *config,
                          bool *lowercases, cr_error *error) {
     *config = (cr_model_config){0};
     *lowercases = false;
-    cr_status status = check_architecture(&files->config, error);
+    cr_status status = read_architecture(&files->config, config, error);
     if (status == CR_OK)
         status = read_sizes(&files->config, config, error);
+    if (status == CR_OK)
+        status = read_padding(&files->config, config, error);
     if (status == CR_OK)
         status = read_hidden_act(&files->config, config, error);
     if (status == CR_OK)

@@ -2,7 +2,7 @@
  *
  * Turns what the folder's JSON files say into a cr_model_config that this
  * program computes exactly, or refuses, naming field, value and what is
- * supported. Defaults are those of transformers' BertConfig; the activation of
+ * supported. Defaults are those of transformers' classes; the activation of
  * the score is the one sentence-transformers 6 would apply. It does not look
  * at weights or vocabulary.
  *

@@ -8,6 +8,7 @@
 #include "base/mem.h"
 #include "model/config.h"
 #include "model/folder.h"
+#include "model/hf_files.h"
 #include "model/hub.h"
 #include "model/safetensors.h"
 #include "model/tokenizer_files.h"
@@ -30,17 +31,38 @@ enum { MAX_NAME_BYTES = 256 };
 
 /* ---- Tensors by name ---------------------------------------------------- */
 
+/* RoBERTa's name of what BERT calls `name`: its head is as BERT's pooler and
+ * classifier, two layers with tanh between, and all of it on top. */
+static const char *own_name(const cr_model *model, const char *name,
+                            char own[MAX_NAME_BYTES]) {
+    static const char *const names[][2] = {
+        {"bert.pooler.dense.", "classifier.dense."},
+        {"bert.", "roberta."},
+        {"classifier.", "classifier.out_proj."}};
+    for (size_t i = 0; model->config.is_roberta && i < 3; i++) {
+        size_t len = strlen(names[i][0]);
+        if (strncmp(name, names[i][0], len) != 0)
+            continue;
+        int n = snprintf(own, MAX_NAME_BYTES, "%s%s", names[i][1], name + len);
+        return n > 0 && n < MAX_NAME_BYTES ? own : name;
+    }
+    return name;
+}
+
 /* The tensor `name` or, as transformers accepts it, its name without "bert.",
  * with the LayerNorm names of TensorFlow, or both. */
 static const cr_tensor *find_tensor(const cr_model *model, const char *name) {
     static const char *const old[][2] = {
         {"LayerNorm.weight", "LayerNorm.gamma"},
         {"LayerNorm.bias", "LayerNorm.beta"}};
+    const char *prefix = model->config.is_roberta ? "roberta." : "bert.";
     const cr_tensor *tensor = NULL;
+    char own[MAX_NAME_BYTES];
+    name = own_name(model, name, own);
     for (int bare = 0; bare < 2 && !tensor; bare++) {
-        if (bare && strncmp(name, "bert.", 5) != 0)
+        if (bare && strncmp(name, prefix, strlen(prefix)) != 0)
             break;
-        const char *short_name = bare ? name + 5 : name;
+        const char *short_name = bare ? name + strlen(prefix) : name;
         tensor = cr_safetensors_find(model->weights, short_name);
         for (size_t i = 0; i < 2 && !tensor; i++) {
             size_t len = strlen(short_name), n = strlen(old[i][0]);
@@ -77,7 +99,9 @@ static cr_status require_tensor(const cr_model *model, const char *name,
                                 uint64_t rows, uint64_t columns,
                                 const cr_tensor **found, cr_error *error) {
     const cr_tensor *tensor = find_tensor(model, name);
+    char own[MAX_NAME_BYTES];
     *found = tensor;
+    name = own_name(model, name, own);
     if (!tensor)
         return cr_fail(error, CR_ERR_MODEL,
                        "%s: tensor \"%s\" is missing: the file does not hold "
@@ -169,7 +193,8 @@ static cr_status require_weights(const cr_model *model, cr_error *error) {
     const uint64_t h = c->hidden_size;
     const shape_row rows[] = {
         {"bert.embeddings.word_embeddings.weight", c->vocab_size, h},
-        {"bert.embeddings.position_embeddings.weight", c->max_positions, h},
+        {"bert.embeddings.position_embeddings.weight",
+         cr_model_position_rows(c), h},
         {"bert.embeddings.token_type_embeddings.weight", c->n_types, h},
         {"bert.embeddings.LayerNorm.weight", h, 0},
         {"bert.embeddings.LayerNorm.bias", h, 0},
@@ -187,19 +212,34 @@ static cr_status require_weights(const cr_model *model, cr_error *error) {
 
 /* ---- Opening ------------------------------------------------------------ */
 
+static cr_status open_wordpiece(cr_model *model,
+                                const cr_tokenizer_files *files,
+                                const cr_json *config_json, bool lowercases,
+                                uint32_t *max_length, cr_error *error) {
+    cr_tokenizer_source source = {0};
+    cr_status status = cr_tokenizer_source_read(
+        files, config_json, &model->config, lowercases, &source, error);
+    if (status == CR_OK)
+        status = cr_tokenizer_new(&source.spec, &model->tokenizer, error);
+    *max_length = source.max_length;
+    cr_tokenizer_source_fini(&source);
+    return status;
+}
+
 static cr_status open_tokenizer(cr_model *model, const cr_json *config_json,
                                 bool lowercases, cr_error *error) {
     cr_tokenizer_files files;
-    cr_tokenizer_source source = {0};
+    uint32_t max_length = UINT32_MAX;
     cr_status status = cr_tokenizer_files_load(&files, model->path, error);
-    if (status == CR_OK)
-        status = cr_tokenizer_source_read(&files, config_json, &model->config,
-                                          lowercases, &source, error);
-    if (status == CR_OK)
-        status = cr_tokenizer_new(&source.spec, &model->tokenizer, error);
-    if (status == CR_OK && source.max_length < model->config.max_length)
-        model->config.max_length = source.max_length;
-    cr_tokenizer_source_fini(&source);
+    if (status == CR_OK && cr_hf_files_need(&files, &model->config))
+        status =
+            cr_hf_files_open(&files, config_json, &model->config, lowercases,
+                             &model->tokenizer, &max_length, error);
+    else if (status == CR_OK)
+        status = open_wordpiece(model, &files, config_json, lowercases,
+                                &max_length, error);
+    if (status == CR_OK && max_length < model->config.max_length)
+        model->config.max_length = max_length;
     cr_tokenizer_files_fini(&files);
     return status;
 }
@@ -287,6 +327,20 @@ const char *cr_model_name(const cr_model *model) { return model->name; }
 
 const cr_model_config *cr_model_get_config(const cr_model *model) {
     return &model->config;
+}
+
+uint32_t cr_model_position_rows(const cr_model_config *config) {
+    return config->max_positions +
+           (config->is_roberta ? (uint32_t)config->pad_id + 1 : 0);
+}
+
+void cr_model_fill_positions(const cr_model *model, const int32_t *ids,
+                             size_t n, uint32_t *positions) {
+    const cr_model_config *c = &model->config;
+    uint32_t next = c->is_roberta ? (uint32_t)c->pad_id + 1 : 0;
+    for (size_t i = 0; i < n; i++)
+        positions[i] =
+            c->is_roberta && ids[i] == c->pad_id ? (uint32_t)c->pad_id : next++;
 }
 
 const cr_tokenizer *cr_model_get_tokenizer(const cr_model *model) {

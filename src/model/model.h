@@ -37,7 +37,11 @@ typedef struct cr_model_config {
     uint32_t hidden_size;
     uint32_t intermediate_size;
     uint32_t vocab_size;
-    uint32_t max_positions;
+    uint32_t max_positions; /* tokens that a sequence may have */
+    /* RoBERTa and XLM-RoBERTa: their names of tensors, and positions that are
+     * counted from behind the padding token's. */
+    bool is_roberta;
+    int32_t pad_id;
     uint32_t n_types;  /* 1 or 2 */
     uint32_t n_labels; /* 1 */
     float layer_norm_eps;
@@ -60,11 +64,19 @@ const char *cr_model_name(const cr_model *model);
 const cr_model_config *cr_model_get_config(const cr_model *model);
 const cr_tokenizer *cr_model_get_tokenizer(const cr_model *model);
 
+/* Rows of the position table: a few more than positions for RoBERTa. */
+uint32_t cr_model_position_rows(const cr_model_config *config);
+/* The row of that table for each of a sequence's n tokens. For RoBERTa a
+ * padding token in a text, which somebody wrote there, counts as none. */
+void cr_model_fill_positions(const cr_model *model, const int32_t *ids,
+                             size_t n, uint32_t *positions);
+
 /* Reads the tensor `name`, which must have exactly the shape rows x columns
  * (columns 0: a vector of `rows`), as float32 into out[rows * columns]. F32,
  * F16 and BF16 are widened exactly. CR_ERR_MODEL where it is missing, of
- * another shape or type, or holds NaN or infinity. The name's "bert." prefix
- * may be missing in the file. */
+ * another shape or type, or holds NaN or infinity. Names are BERT's for every
+ * model, "bert.pooler.dense" and "classifier" for RoBERTa's two layers too;
+ * the "bert." prefix may be missing in the file. */
 cr_status cr_model_read_tensor(const cr_model *model, const char *name,
                                uint64_t rows, uint64_t columns, float *out,
                                cr_error *error);

@@ -16,11 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum {
-    MAX_TOKENIZER_BYTES = 128 << 20, /* a vocabulary of 2 million tokens */
-    MAX_VOCAB_BYTES = 64 << 20,
-    MAX_TOKENIZER_CONFIG_BYTES = 8 << 20
-};
+enum { MAX_VOCAB_BYTES = 64 << 20, MAX_TOKENIZER_CONFIG_BYTES = 8 << 20 };
 
 /* ---- Files -------------------------------------------------------------- */
 
@@ -34,8 +30,9 @@ static cr_status load_vocab_text(cr_tokenizer_files *files, const char *folder,
     if (status == CR_OK && !files->has_vocab_text)
         status = cr_fail(error, CR_ERR_MODEL,
                          "%s: tokenizer.json and vocab.txt are missing: one of "
-                         "them must give the vocabulary; supported: BERT's "
-                         "WordPiece",
+                         "them must give the vocabulary; other files become "
+                         "tokenizer.json with transformers: AutoTokenizer."
+                         "from_pretrained(DIR).save_pretrained(DIR)",
                          folder);
     return status;
 }
@@ -45,7 +42,7 @@ cr_status cr_tokenizer_files_load(cr_tokenizer_files *files, const char *folder,
     *files = (cr_tokenizer_files){0};
     cr_buf_init(&files->vocab_text, MAX_VOCAB_BYTES);
     cr_status status = cr_json_load(&files->tokenizer, folder, "tokenizer.json",
-                                    MAX_TOKENIZER_BYTES, 0, error);
+                                    CR_MAX_TOKENIZER_BYTES, 0, error);
     if (status == CR_OK)
         status = cr_json_load(&files->config, folder, "tokenizer_config.json",
                               MAX_TOKENIZER_CONFIG_BYTES, CR_JSON_WIDE_INTEGERS,
@@ -134,22 +131,24 @@ static const char *named_token(const reader *r, const char *role,
     return text ? text : fallback;
 }
 
-static cr_status read_max_length(const reader *r) {
-    const cr_json *json = &r->files->config;
+static cr_status read_max_length(const cr_json *json, uint32_t least,
+                                 uint32_t *max_length, cr_error *error) {
     const char *key = "model_max_length";
     const json_t *value = cr_json_get(json, key);
     if (!value)
         value = cr_json_get(json, key = "max_len");
-    r->source->max_length = UINT32_MAX;
+    *max_length = UINT32_MAX;
     if (!value)
         return CR_OK;
     double length = json_is_number(value) ? json_number_value(value) : 0;
-    if (!(length >= CR_MIN_PAIR_TOKENS))
-        return cr_json_refuse(json, key, value,
-                              "at least 3, for [CLS] and two [SEP]", r->error);
+    char supported[64];
+    snprintf(supported, sizeof supported,
+             "at least %u, for the tokens around texts", least);
+    if (!(length >= least))
+        return cr_json_refuse(json, key, value, supported, error);
     /* 1e30 is how transformers writes "no limit". */
     if (length < UINT32_MAX)
-        r->source->max_length = (uint32_t)length;
+        *max_length = (uint32_t)length;
     return CR_OK;
 }
 
@@ -172,22 +171,37 @@ static cr_status read_input_names(const reader *r) {
                           r->error);
 }
 
-static cr_status check_settings(const reader *r) {
-    const cr_json *json = &r->files->config;
+/* "truncation" and "padding" are set anew by every caller, but the side from
+ * which is cut is kept. */
+static cr_status check_truncation(const cr_json *json, cr_error *error) {
+    const json_t *part = cr_json_get(json, "truncation");
+    const json_t *direction = json_object_get(part, "direction");
+    if (part && direction && !is_text(direction, "Right"))
+        return cr_json_refuse(json, "truncation.direction", direction,
+                              "\"Right\"", error);
+    return CR_OK;
+}
+
+cr_status cr_tokenizer_settings_read(const cr_tokenizer_files *files,
+                                     uint32_t least, uint32_t *max_length,
+                                     cr_error *error) {
+    const cr_json *json = &files->config;
+    cr_status status = read_max_length(json, least, max_length, error);
+    if (status != CR_OK)
+        return status;
     const json_t *side = cr_json_get(json, "truncation_side");
     if (side && !is_text(side, "right"))
         return cr_json_refuse(json, "truncation_side", side, "\"right\"",
-                              r->error);
+                              error);
     bool split;
-    cr_status status =
-        cr_json_get_bool(json, "split_special_tokens", false, &split, r->error);
-    if (status != CR_OK)
-        return status;
-    if (split)
-        return cr_json_refuse(json, "split_special_tokens",
-                              cr_json_get(json, "split_special_tokens"),
-                              "false", r->error);
-    return read_input_names(r);
+    status =
+        cr_json_get_bool(json, "split_special_tokens", false, &split, error);
+    if (status == CR_OK && split)
+        status = cr_json_refuse(json, "split_special_tokens",
+                                cr_json_get(json, "split_special_tokens"),
+                                "false", error);
+    return status == CR_OK ? check_truncation(&files->tokenizer, error)
+                           : status;
 }
 
 /* How a BertTokenizer would clean text. */
@@ -279,17 +293,6 @@ static cr_status compare_cleaning(const reader *r, const cleaning *c) {
                            r->files->tokenizer.path, rows[i].part,
                            rows[i].is ? "true" : "false", rows[i].key,
                            rows[i].would_be ? "true" : "false");
-    return CR_OK;
-}
-
-/* "truncation" and "padding" are set anew by every caller, but the side from
- * which is cut is kept. */
-static cr_status check_truncation(const reader *r) {
-    const json_t *part = cr_json_get(&r->files->tokenizer, "truncation");
-    const json_t *direction = json_object_get(part, "direction");
-    if (part && direction && !is_text(direction, "Right"))
-        return cr_json_refuse(&r->files->tokenizer, "truncation.direction",
-                              direction, "\"Right\"", r->error);
     return CR_OK;
 }
 
@@ -652,8 +655,6 @@ static cr_status read_tokenizer_json(const reader *r, cleaning *c) {
     if (status == CR_OK)
         status = read_model(r);
     if (status == CR_OK)
-        status = check_truncation(r);
-    if (status == CR_OK)
         status = compare_cleaning(r, c);
     if (status == CR_OK)
         status = add_specials(r);
@@ -702,9 +703,10 @@ cr_status cr_tokenizer_source_read(const cr_tokenizer_files *files,
     cleaning c = {0};
     cr_status status = read_class(&r);
     if (status == CR_OK)
-        status = read_max_length(&r);
+        status = cr_tokenizer_settings_read(files, CR_MIN_PAIR_TOKENS,
+                                            &source->max_length, error);
     if (status == CR_OK)
-        status = check_settings(&r);
+        status = read_input_names(&r);
     if (status == CR_OK)
         status = files->tokenizer.root ? read_tokenizer_json(&r, &c)
                                        : read_vocab_text(&r, &c);

@@ -31,6 +31,16 @@ cr_status cr_tokenizer_files_load(cr_tokenizer_files *files, const char *folder,
                                   cr_error *error);
 void cr_tokenizer_files_fini(cr_tokenizer_files *files);
 
+/* The limit on tokenizer.json: a vocabulary of 2 million tokens. */
+enum { CR_MAX_TOKENIZER_BYTES = 128 << 20 };
+
+/* What tokenizer_config.json says to every tokenizer: *max_length is its
+ * model_max_length, UINT32_MAX: no limit, and at least `least`; other switches
+ * that change ids must be off. */
+cr_status cr_tokenizer_settings_read(const cr_tokenizer_files *files,
+                                     uint32_t least, uint32_t *max_length,
+                                     cr_error *error);
+
 /* A token of vocab.txt, to find ids by text. */
 typedef struct cr_vocab_entry {
     cr_text text;

@@ -38,10 +38,12 @@ static cr_status open_model(cr_generation *g, const cr_options *o,
         return status;
     const cr_model_config *c = cr_model_get_config(g->model);
     g->max_length = o->max_length ? o->max_length : c->max_length;
-    if (g->max_length < CR_MIN_PAIR_TOKENS || g->max_length > c->max_positions)
+    uint32_t least =
+        cr_tokenizer_pair_specials(cr_model_get_tokenizer(g->model));
+    if (g->max_length < least || g->max_length > c->max_positions)
         return cr_fail(error, CR_ERR_ARGUMENT,
-                       "max_length is %u, this model takes %d to %u tokens",
-                       g->max_length, CR_MIN_PAIR_TOKENS, c->max_positions);
+                       "max_length is %u, this model takes %u to %u tokens",
+                       g->max_length, least, c->max_positions);
     if (c->n_labels != 1)
         return cr_fail(error, CR_ERR_UNSUPPORTED,
                        "the model has %u labels; serve takes models with one",
@@ -49,24 +51,6 @@ static cr_status open_model(cr_generation *g, const cr_options *o,
     g->truncation = o->truncation;
     g->activation =
         o->activation == CR_ACTIVATION_MODEL ? c->activation : o->activation;
-    return CR_OK;
-}
-
-/* The pair of two empty texts is [CLS] [SEP] [SEP]. */
-static cr_status learn_specials(cr_generation *g, cr_error *error) {
-    int32_t ids[CR_MIN_PAIR_TOKENS];
-    uint8_t type_ids[CR_MIN_PAIR_TOKENS];
-    cr_pair empty = {{"", 0}, {"", 0}};
-    cr_token_scratch *scratch;
-    cr_status status = cr_generation_borrow(g, &scratch, error);
-    if (status != CR_OK)
-        return status;
-    cr_tokenizer_encode_pair(cr_model_get_tokenizer(g->model), scratch, &empty,
-                             NULL, CR_MIN_PAIR_TOKENS, g->truncation, ids,
-                             type_ids, NULL);
-    g->cls_id = ids[0];
-    g->sep_id = ids[1];
-    cr_generation_give_back(g, scratch);
     return CR_OK;
 }
 
@@ -94,8 +78,6 @@ cr_status cr_generation_open(const cr_options *options, uint32_t lanes,
     }
     if (status == CR_OK)
         status = alloc_rooms(g, error);
-    if (status == CR_OK)
-        status = learn_specials(g, error);
     if (status == CR_OK)
         status = cr_model_sha256(g->model, g->sha256, error);
     if (status != CR_OK)
@@ -139,7 +121,8 @@ cr_status cr_generation_borrow(cr_generation *g, cr_token_scratch **scratch,
         *scratch = g->scratches[--g->n_scratches];
     pthread_mutex_unlock(&g->lock);
     return *scratch ? CR_OK
-                    : cr_token_scratch_new(g->max_length + 1, scratch, error);
+                    : cr_token_scratch_new(g->max_length + CR_LONE_SPARE,
+                                           scratch, error);
 }
 
 void cr_generation_give_back(cr_generation *g, cr_token_scratch *scratch) {

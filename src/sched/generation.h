@@ -31,8 +31,7 @@ typedef struct cr_generation {
     uint32_t max_sequences; /* of a group */
     cr_truncation truncation;
     cr_activation activation; /* resolved */
-    int32_t cls_id, sep_id;
-    cr_group_room *rooms; /* [lanes] */
+    cr_group_room *rooms;     /* [lanes] */
     _Atomic uint32_t references;
     pthread_mutex_t lock; /* of the scratches */
     cr_token_scratch **scratches;
@@ -47,6 +46,10 @@ cr_status cr_generation_open(const cr_options *options, uint32_t lanes,
 cr_generation *cr_generation_ref(cr_generation *generation);
 /* Frees it with the last reference. NULL is allowed. */
 void cr_generation_unref(cr_generation *generation);
+
+/* As a pair, a text alone is longer by what stands behind its own end: that
+ * many tokens more than max_length must fit while it is encoded. */
+enum { CR_LONE_SPARE = CR_MAX_PAIR_SPECIALS - 2 };
 
 /* A tokenizer's working memory, kept for the next who asks. */
 cr_status cr_generation_borrow(cr_generation *generation,

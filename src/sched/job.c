@@ -12,9 +12,10 @@ typedef struct encoder {
     const cr_tokenizer *tokenizer;
     cr_token_scratch *scratch;
     uint32_t max_length;
-    size_t capacity;   /* of job->ids */
-    uint8_t *type_ids; /* [max_length + 1] */
-    cr_text query;     /* whose tokens are kept */
+    size_t capacity;     /* of job->ids */
+    uint32_t n_specials; /* of a pair */
+    uint8_t *type_ids;   /* [max_length + CR_LONE_SPARE] */
+    cr_text query;       /* whose tokens are kept */
     cr_tokens query_tokens;
 } encoder;
 
@@ -29,7 +30,7 @@ static cr_status alloc_arrays(cr_job *job, uint32_t n, cr_error *error) {
 }
 
 static cr_status reserve(encoder *e, size_t used, cr_error *error) {
-    size_t need = used + e->max_length + 1;
+    size_t need = used + e->max_length + CR_LONE_SPARE;
     if (need <= e->capacity)
         return CR_OK;
     size_t capacity = need + e->capacity / 2;
@@ -59,13 +60,13 @@ static cr_status refuse_long(const encoder *e, uint32_t pair, cr_pair texts,
                              cr_error *error) {
     size_t query = e->query_tokens.n + e->query_tokens.n_beyond;
     size_t passage = count_tokens(e, texts.passage);
-    int specials = CR_PAIR_SPECIALS - !texts.passage.data;
+    uint32_t specials = texts.passage.data ? e->n_specials : 2;
     return cr_fail(error, CR_ERR_INPUT,
                    "Input validation error: `inputs` must have less than %u "
                    "tokens. Given: %zu (document %u: %zu of the query, %zu of "
-                   "the document, %d special); shorten it or allow truncation",
-                   e->max_length, query + passage + (size_t)specials, pair,
-                   query, passage, specials);
+                   "the document, %u special); shorten it or allow truncation",
+                   e->max_length, query + passage + specials, pair, query,
+                   passage, specials);
 }
 
 /* ---- max_passage_tokens ------------------------------------------------- */
@@ -82,7 +83,8 @@ static size_t bytes_of_chars(cr_text text, size_t chars) {
 }
 
 /* The beginning of a passage that has at most max_passage_tokens. Pieces of
- * WordPiece are greedy, so a word cut behind a piece has the same pieces. */
+ * WordPiece are greedy, so a word cut behind a piece has the same pieces; those
+ * of others may be more, and then it is cut a piece earlier. */
 static cr_status shorten(encoder *e, cr_text *passage, bool *cut,
                          cr_error *error) {
     uint32_t most = e->options->max_passage_tokens;
@@ -96,9 +98,12 @@ static cr_status shorten(encoder *e, cr_text *passage, bool *cut,
         status = cr_fail_memory(error, most * sizeof *tokens.offsets, "tokens");
         goto done;
     }
-    cr_tokenizer_encode(e->tokenizer, e->scratch, *passage, false, &tokens);
-    if (tokens.cut) {
-        passage->len = bytes_of_chars(*passage, tokens.offsets[most - 1][1]);
+    for (uint32_t keep = most;; keep--) {
+        cr_tokenizer_encode(e->tokenizer, e->scratch, *passage, false, &tokens);
+        if (!tokens.cut)
+            break;
+        uint32_t chars = keep ? tokens.offsets[keep - 1][1] : 0;
+        passage->len = bytes_of_chars(*passage, chars);
         *cut = true;
     }
 done:
@@ -121,24 +126,21 @@ static cr_status encode_end(const encoder *e, cr_text text, size_t n,
     return CR_OK;
 }
 
+/* As cr_tokenizer_encode_pair, with e->type_ids. */
 static cr_status encode_ends(encoder *e, cr_pair pair, uint32_t most,
-                             int32_t *ids, uint32_t *n_first, size_t *n,
-                             cr_error *error) {
+                             int32_t *ids, size_t *n, cr_error *error) {
     size_t n_query = e->query_tokens.n + e->query_tokens.n_beyond;
     size_t n_passage = count_tokens(e, pair.passage);
-    cr_pair_cut cut =
-        cr_pair_truncate(n_query, n_passage, most, e->options->truncation);
-    int32_t *second = ids + cut.n_query + 2;
-    cr_status status =
-        encode_end(e, pair.query, n_query, cut.n_query, ids + 1, error);
+    cr_pair_cut cut = cr_pair_truncate(n_query, n_passage, most - e->n_specials,
+                                       e->options->truncation);
+    cr_pair_frame frame =
+        cr_tokenizer_frame_pair(e->tokenizer, cut, ids, e->type_ids);
+    cr_status status = encode_end(e, pair.query, n_query, cut.n_query,
+                                  ids + frame.query, error);
     if (status == CR_OK)
-        status = encode_end(e, pair.passage, n_passage, cut.n_passage, second,
-                            error);
-    ids[0] = e->job->generation->cls_id;
-    ids[cut.n_query + 1] = e->job->generation->sep_id;
-    second[cut.n_passage] = e->job->generation->sep_id;
-    *n_first = (uint32_t)cut.n_query + 2;
-    *n = cut.n_query + cut.n_passage + CR_PAIR_SPECIALS;
+        status = encode_end(e, pair.passage, n_passage, cut.n_passage,
+                            ids + frame.passage, error);
+    *n = frame.n;
     return status;
 }
 
@@ -155,9 +157,10 @@ static cr_status encode_pair(encoder *e, uint32_t i, cr_pair pair,
                              cr_error *error) {
     cr_job *job = e->job;
     size_t at = job->starts[i], n;
-    /* As a pair, a text alone has one [SEP] too many: it is left out below. */
+    /* As a pair, a text alone has [SEP] too many: they are left out below. */
     bool lone = !pair.passage.data;
-    uint32_t most = e->max_length + lone;
+    uint32_t too_many = lone ? e->n_specials - 2 : 0;
+    uint32_t most = e->max_length + too_many;
     bool shortened = false, truncated = false;
     cr_status status = reserve(e, at, error);
     if (status == CR_OK)
@@ -168,16 +171,14 @@ static cr_status encode_pair(encoder *e, uint32_t i, cr_pair pair,
     n = cr_tokenizer_encode_pair(e->tokenizer, e->scratch, &pair,
                                  &e->query_tokens, most, e->options->truncation,
                                  job->ids + at, e->type_ids, &truncated);
-    job->n_first[i] = count_first(e->type_ids, n);
+    if ((status = cr_token_scratch_check(e->scratch, error)) != CR_OK)
+        return status;
     if (truncated && e->options->refuse_long)
         return refuse_long(e, i, pair, error);
     if (truncated && e->options->keep_end)
-        status = encode_ends(e, pair, most, job->ids + at, &job->n_first[i], &n,
-                             error);
-    if (lone) {
-        n--;
-        job->n_first[i] = (uint32_t)n;
-    }
+        status = encode_ends(e, pair, most, job->ids + at, &n, error);
+    n -= too_many;
+    job->n_first[i] = lone ? (uint32_t)n : count_first(e->type_ids, n);
     job->truncated[i] = truncated || shortened;
     job->n_truncated += job->truncated[i];
     job->starts[i + 1] = (uint32_t)(at + n);
@@ -197,7 +198,8 @@ cr_status cr_job_encode(cr_job *job, cr_generation *g, const cr_pair *pairs,
                  .options = options,
                  .tokenizer = cr_model_get_tokenizer(g->model),
                  .max_length = g->max_length};
-    e.type_ids = cr_calloc(g->max_length + 1, sizeof *e.type_ids);
+    e.n_specials = cr_tokenizer_pair_specials(e.tokenizer);
+    e.type_ids = cr_calloc(g->max_length + CR_LONE_SPARE, sizeof *e.type_ids);
     e.query_tokens.ids = cr_calloc(g->max_length, sizeof *e.query_tokens.ids);
     e.query_tokens.capacity = g->max_length;
     cr_status status = alloc_arrays(job, n, error);

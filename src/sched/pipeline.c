@@ -228,8 +228,8 @@ static void lay_out_pair(cr_group_room *room, cr_group *g, const cr_job *job,
     memcpy(room->ids + at, job->ids + job->starts[pair], n * sizeof *room->ids);
     memset(room->type_ids + at, 0, first);
     memset(room->type_ids + at + first, 1, n - first);
-    for (size_t i = 0; i < n; i++)
-        room->positions[at + i] = (uint32_t)i;
+    cr_model_fill_positions(job->generation->model, room->ids + at, n,
+                            room->positions + at);
     g->n_tokens += n;
     room->starts[++g->n_sequences] = (uint32_t)g->n_tokens;
 }

@@ -9,8 +9,9 @@
 void cr_encode_until(const cr_tokenizer *tokenizer, cr_token_scratch *scratch,
                      cr_text text, size_t stop_after, cr_tokens *tokens);
 
-int32_t cr_tokenizer_cls_id(const cr_tokenizer *tokenizer);
-int32_t cr_tokenizer_sep_id(const cr_tokenizer *tokenizer);
+/* Whether every text is read to its end, so that all counts are true. */
+bool cr_tokenizer_reads_all(const cr_tokenizer *tokenizer);
+
 /* 1, or 0 where the model knows one type only. */
 uint8_t cr_tokenizer_passage_type(const cr_tokenizer *tokenizer);
 

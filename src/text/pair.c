@@ -1,4 +1,5 @@
-/* Pairs: how much of each side is kept, and [CLS] query [SEP] passage [SEP].
+/* Pairs: how much of each side is kept, and [CLS] query [SEP] passage [SEP]
+ * or <s> query </s></s> passage </s>.
  *
  * Which side is longer decides who keeps the odd token, so where the query
  * alone passes max_length both sides are counted, in growing steps, until the
@@ -15,14 +16,13 @@ static size_t min_size(size_t a, size_t b) { return a < b ? a : b; }
 static size_t max_size(size_t a, size_t b) { return a > b ? a : b; }
 
 /* Tokens that are left for the texts. */
-static size_t text_budget(uint32_t max_length) {
-    assert(max_length >= CR_MIN_PAIR_TOKENS);
-    return max_length - CR_PAIR_SPECIALS;
+static size_t text_budget(const cr_tokenizer *t, uint32_t max_length) {
+    assert(max_length >= cr_tokenizer_pair_specials(t));
+    return max_length - cr_tokenizer_pair_specials(t);
 }
 
-cr_pair_cut cr_pair_truncate(size_t n_query, size_t n_passage,
-                             uint32_t max_length, cr_truncation truncation) {
-    size_t budget = text_budget(max_length);
+cr_pair_cut cr_pair_truncate(size_t n_query, size_t n_passage, size_t budget,
+                             cr_truncation truncation) {
     cr_pair_cut cut = {min_size(n_query, budget), 0};
     if (truncation == CR_TRUNCATE_ONLY_SECOND) {
         cut.n_passage = min_size(n_passage, budget - cut.n_query);
@@ -59,20 +59,35 @@ static void count_long_pair(const cr_tokenizer *t, cr_token_scratch *scratch,
     }
 }
 
-static void write_pair(const cr_tokenizer *t, const int32_t *query,
-                       const int32_t *passage, cr_pair_cut cut, int32_t *ids,
-                       uint8_t *type_ids) {
-    size_t n_first = cut.n_query + 2, n_second = cut.n_passage + 1;
+cr_pair_frame cr_tokenizer_frame_pair(const cr_tokenizer *t, cr_pair_cut cut,
+                                      int32_t *ids, uint8_t *type_ids) {
+    cr_pair_frame frame = {.query = 1};
+    size_t n_between = cr_tokenizer_pair_specials(t) - 2;
+    size_t n_first = 1 + cut.n_query + n_between;
+    frame.passage = n_first;
+    frame.n = n_first + cut.n_passage + 1;
+    ids[0] = cr_tokenizer_cls_id(t);
+    for (size_t i = n_first - n_between; i < n_first; i++)
+        ids[i] = cr_tokenizer_sep_id(t);
+    ids[frame.n - 1] = cr_tokenizer_sep_id(t);
+    if (type_ids) {
+        memset(type_ids, 0, n_first);
+        memset(type_ids + n_first, cr_tokenizer_passage_type(t),
+               frame.n - n_first);
+    }
+    return frame;
+}
+
+static cr_pair_frame write_pair(const cr_tokenizer *t, const int32_t *query,
+                                const int32_t *passage, cr_pair_cut cut,
+                                int32_t *ids, uint8_t *type_ids) {
     /* The query may stand where it belongs already. */
     if (cut.n_query && query != ids + 1)
         memmove(ids + 1, query, cut.n_query * sizeof *ids);
+    cr_pair_frame frame = cr_tokenizer_frame_pair(t, cut, ids, type_ids);
     if (cut.n_passage)
-        memcpy(ids + n_first, passage, cut.n_passage * sizeof *ids);
-    ids[0] = cr_tokenizer_cls_id(t);
-    ids[n_first - 1] = cr_tokenizer_sep_id(t);
-    ids[n_first + n_second - 1] = cr_tokenizer_sep_id(t);
-    memset(type_ids, 0, n_first);
-    memset(type_ids + n_first, cr_tokenizer_passage_type(t), n_second);
+        memcpy(ids + frame.passage, passage, cut.n_passage * sizeof *ids);
+    return frame;
 }
 
 size_t cr_tokenizer_encode_pair(const cr_tokenizer *t,
@@ -81,7 +96,7 @@ size_t cr_tokenizer_encode_pair(const cr_tokenizer *t,
                                 uint32_t max_length, cr_truncation truncation,
                                 int32_t *ids, uint8_t *type_ids,
                                 bool *truncated) {
-    size_t budget = text_budget(max_length);
+    size_t budget = text_budget(t, max_length);
     assert(max_length <= cr_token_scratch_max_length(scratch));
     cr_tokens query = {.ids = ids + 1, .capacity = budget};
     if (query_tokens)
@@ -105,16 +120,16 @@ size_t cr_tokenizer_encode_pair(const cr_tokenizer *t,
 
     /* The odd token is all that depends on which side is longer. */
     if (truncation == CR_TRUNCATE_LONGEST_FIRST && n_query > budget &&
-        n_passage > budget / 2 && budget % 2)
+        n_passage > budget / 2 && budget % 2 && !cr_tokenizer_reads_all(t))
         count_long_pair(t, scratch, pair, query_tokens, budget, &n_query,
                         &n_passage);
-    cr_pair_cut cut =
-        cr_pair_truncate(n_query, n_passage, max_length, truncation);
+    cr_pair_cut cut = cr_pair_truncate(n_query, n_passage, budget, truncation);
     assert(cut.n_query <= query.n && cut.n_passage <= passage.n);
-    write_pair(t, query.ids, passage.ids, cut, ids, type_ids);
+    cr_pair_frame frame =
+        write_pair(t, query.ids, passage.ids, cut, ids, type_ids);
     if (truncated)
         *truncated = cut.n_query < n_query || cut.n_passage < n_passage;
-    return cut.n_query + cut.n_passage + CR_PAIR_SPECIALS;
+    return frame.n;
 }
 
 /* ---- With offsets, for people ------------------------------------------- */
@@ -174,21 +189,22 @@ static void fill_encoding(const cr_tokenizer *t, const cr_tokens *query,
                           cr_truncation truncation, owned_encoding *o) {
     size_t n_query = query->n + query->n_beyond;
     size_t n_passage = passage->n + passage->n_beyond;
-    cr_pair_cut cut =
-        cr_pair_truncate(n_query, n_passage, max_length, truncation);
-    write_pair(t, query->ids, passage->ids, cut, o->ids, o->type_ids);
+    cr_pair_cut cut = cr_pair_truncate(n_query, n_passage,
+                                       text_budget(t, max_length), truncation);
+    cr_pair_frame frame =
+        write_pair(t, query->ids, passage->ids, cut, o->ids, o->type_ids);
     if (cut.n_query)
-        memcpy(o->offsets + 1, query->offsets,
+        memcpy(o->offsets + frame.query, query->offsets,
                cut.n_query * sizeof *o->offsets);
     if (cut.n_passage)
-        memcpy(o->offsets + cut.n_query + 2, passage->offsets,
+        memcpy(o->offsets + frame.passage, passage->offsets,
                cut.n_passage * sizeof *o->offsets);
-    o->encoding = (cr_encoding){
-        .n_tokens = cut.n_query + cut.n_passage + CR_PAIR_SPECIALS,
-        .ids = o->ids,
-        .type_ids = o->type_ids,
-        .offsets = (const uint32_t(*)[2])o->offsets,
-        .n_truncated = n_query + n_passage - cut.n_query - cut.n_passage};
+    o->encoding = (cr_encoding){.n_tokens = frame.n,
+                                .ids = o->ids,
+                                .type_ids = o->type_ids,
+                                .offsets = (const uint32_t(*)[2])o->offsets,
+                                .n_truncated = n_query + n_passage -
+                                               cut.n_query - cut.n_passage};
 }
 
 cr_status cr_tokenizer_explain_pair(const cr_tokenizer *t, const cr_pair *pair,
@@ -200,11 +216,11 @@ cr_status cr_tokenizer_explain_pair(const cr_tokenizer *t, const cr_pair *pair,
     owned_encoding *owned = NULL;
     *encoding = NULL;
     cr_status status = CR_OK;
-    if (max_length < CR_MIN_PAIR_TOKENS)
+    if (max_length < cr_tokenizer_pair_specials(t))
         return cr_fail(error, CR_ERR_ARGUMENT,
-                       "max_length is %u; a pair needs at least %d tokens",
-                       (unsigned)max_length, (int)CR_MIN_PAIR_TOKENS);
-    size_t budget = text_budget(max_length);
+                       "max_length is %u; a pair needs at least %u tokens",
+                       (unsigned)max_length, cr_tokenizer_pair_specials(t));
+    size_t budget = text_budget(t, max_length);
     if ((status = cr_token_scratch_new(max_length, &scratch, error)) != CR_OK ||
         (status = new_tokens(budget, &query, error)) != CR_OK ||
         (status = new_tokens(budget, &passage, error)) != CR_OK ||
@@ -212,6 +228,8 @@ cr_status cr_tokenizer_explain_pair(const cr_tokenizer *t, const cr_pair *pair,
         goto done;
     cr_tokenizer_encode(t, scratch, pair->query, true, &query);
     cr_tokenizer_encode(t, scratch, pair->passage, true, &passage);
+    if ((status = cr_token_scratch_check(scratch, error)) != CR_OK)
+        goto done;
     fill_encoding(t, &query, &passage, max_length, truncation, owned);
     *encoding = &owned->encoding;
 done:

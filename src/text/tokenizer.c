@@ -4,6 +4,7 @@
 
 #include "base/mem.h"
 #include "text/encode.h"
+#include "text/hf.h"
 #include "text/normalize.h"
 #include "text/wordpiece.h"
 
@@ -16,12 +17,17 @@ struct cr_tokenizer {
     cr_wordpiece wordpiece;
     int32_t cls_id, sep_id, unk_id;
     uint8_t passage_type;
+    uint32_t n_specials; /* of a pair */
     size_t vocab_size;
+    /* `tokenizers` instead of all of WordPiece; NULL: not. */
+    const cr_hf_ops *hf;
+    cr_hf_opened *opened;
 };
 
 struct cr_token_scratch {
     cr_word_reader reader;
     cr_piece pieces[CR_MAX_WORD_CHARS * CR_UTF8_MAX_BYTES];
+    cr_error failure; /* the first since it was asked about */
     uint32_t max_length;
     int32_t ids[]; /* [max_length] */
 };
@@ -89,6 +95,7 @@ cr_status cr_tokenizer_new(const cr_tokenizer_spec *spec,
     if (!t)
         return cr_fail_memory(error, sizeof *t, "a tokenizer");
     t->passage_type = !spec->one_type;
+    t->n_specials = 3;
     t->cls_id = spec->cls_id;
     t->sep_id = spec->sep_id;
     t->unk_id = spec->unk_id;
@@ -121,9 +128,40 @@ done:
     return status;
 }
 
+cr_status cr_tokenizer_new_hf(cr_text json, cr_tokenizer **tokenizer,
+                              cr_error *error) {
+    const cr_hf_ops *ops;
+    *tokenizer = NULL;
+    cr_status status = cr_hf_find(&ops, error);
+    if (status != CR_OK)
+        return status;
+    cr_tokenizer *t = cr_calloc(1, sizeof *t);
+    if (!t)
+        return cr_fail_memory(error, sizeof *t, "a tokenizer");
+    char why[CR_ERROR_MESSAGE_BYTES / 2];
+    const cr_hf_message message = {why, sizeof why};
+    cr_hf_facts facts;
+    t->hf = ops;
+    t->opened = ops->open(json.data, json.len, &facts, &message);
+    if (!t->opened) {
+        cr_free(t);
+        return cr_fail(error, CR_ERR_MODEL, "`tokenizers` %s refuses it: %s",
+                       ops->version, why);
+    }
+    t->cls_id = facts.cls_id;
+    t->sep_id = facts.sep_id;
+    t->unk_id = -1;
+    t->n_specials = facts.n_specials;
+    t->vocab_size = facts.n_ids;
+    *tokenizer = t;
+    return CR_OK;
+}
+
 void cr_tokenizer_free(cr_tokenizer *t) {
     if (!t)
         return;
+    if (t->opened)
+        t->hf->close(t->opened);
     cr_specials_fini(&t->specials);
     cr_wordpiece_fini(&t->wordpiece);
     cr_free(t);
@@ -132,6 +170,10 @@ void cr_tokenizer_free(cr_tokenizer *t) {
 size_t cr_tokenizer_vocab_size(const cr_tokenizer *t) { return t->vocab_size; }
 
 cr_text cr_tokenizer_token_text(const cr_tokenizer *t, int32_t id) {
+    if (t->hf) {
+        cr_hf_text token = t->hf->token(t->opened, id);
+        return (cr_text){token.data, token.len};
+    }
     cr_text text = cr_wordpiece_text(&t->wordpiece, id);
     for (size_t i = 0; !text.len && i < t->specials.n; i++)
         if (t->specials.tokens[i].id == id)
@@ -139,8 +181,16 @@ cr_text cr_tokenizer_token_text(const cr_tokenizer *t, int32_t id) {
     return text;
 }
 
+int32_t cr_tokenizer_find(const cr_tokenizer *t, cr_text token) {
+    return t->hf ? t->hf->find(t->opened, token.data, token.len) : -1;
+}
+
 int32_t cr_tokenizer_cls_id(const cr_tokenizer *t) { return t->cls_id; }
 int32_t cr_tokenizer_sep_id(const cr_tokenizer *t) { return t->sep_id; }
+uint32_t cr_tokenizer_pair_specials(const cr_tokenizer *t) {
+    return t->n_specials;
+}
+bool cr_tokenizer_reads_all(const cr_tokenizer *t) { return t->hf != NULL; }
 uint8_t cr_tokenizer_passage_type(const cr_tokenizer *t) {
     return t->passage_type;
 }
@@ -158,6 +208,14 @@ cr_status cr_token_scratch_new(uint32_t max_length, cr_token_scratch **scratch,
 }
 
 void cr_token_scratch_free(cr_token_scratch *scratch) { cr_free(scratch); }
+
+cr_status cr_token_scratch_check(cr_token_scratch *scratch, cr_error *error) {
+    cr_status status = scratch->failure.status;
+    scratch->failure.status = CR_OK;
+    if (status != CR_OK && error)
+        *error = scratch->failure;
+    return status;
+}
 
 uint32_t cr_token_scratch_max_length(const cr_token_scratch *scratch) {
     return scratch->max_length;
@@ -215,6 +273,29 @@ static void add_word(const cr_tokenizer *t, cr_token_scratch *scratch,
         add_token(tokens, t->unk_id, word->begin, word->end);
 }
 
+/* The tokens of a text that `tokenizers` encodes; none where it fails. */
+static void encode_hf(const cr_tokenizer *t, cr_token_scratch *scratch,
+                      cr_text text, cr_tokens *tokens) {
+    char why[CR_ERROR_MESSAGE_BYTES / 2];
+    const cr_hf_message message = {why, sizeof why};
+    cr_hf_tokens all;
+    if (!t->hf->encode(t->opened, text.data, text.len, &all, &message)) {
+        if (scratch->failure.status == CR_OK)
+            cr_fail(&scratch->failure, CR_ERR_INPUT,
+                    "a text of %zu bytes cannot be tokenized: %s", text.len,
+                    why);
+        return;
+    }
+    tokens->n = all.n < tokens->capacity ? all.n : tokens->capacity;
+    tokens->n_beyond = all.n - tokens->n;
+    for (size_t i = 0; i < tokens->n; i++)
+        tokens->ids[i] = (int32_t)all.ids[i];
+    if (tokens->offsets && tokens->n)
+        memcpy(tokens->offsets, all.offsets,
+               tokens->n * sizeof *tokens->offsets);
+    t->hf->free_tokens(&all);
+}
+
 void cr_encode_until(const cr_tokenizer *t, cr_token_scratch *scratch,
                      cr_text text, size_t stop_after, cr_tokens *tokens) {
     cr_word_reader *reader = &scratch->reader;
@@ -222,6 +303,12 @@ void cr_encode_until(const cr_tokenizer *t, cr_token_scratch *scratch,
     assert(stop_after >= tokens->capacity);
     tokens->n = 0;
     tokens->n_beyond = 0;
+    if (t->hf) {
+        encode_hf(t, scratch, text, tokens);
+        tokens->cut = tokens->n_beyond > 0;
+        tokens->n_bytes_read = text.len;
+        return;
+    }
     cr_word_reader_start(reader, &t->normalizer, text, tokens->offsets != NULL);
     while (tokens->n + tokens->n_beyond <= stop_after &&
            cr_word_reader_next(reader, &word))
@@ -234,4 +321,81 @@ void cr_tokenizer_encode(const cr_tokenizer *t, cr_token_scratch *scratch,
                          cr_text text, bool count_all, cr_tokens *tokens) {
     cr_encode_until(t, scratch, text, count_all ? SIZE_MAX : tokens->capacity,
                     tokens);
+}
+
+/* ---- Decoding ----------------------------------------------------------- */
+
+static bool is(cr_text text, const char *word) {
+    return text.len == strlen(word) && memcmp(text.data, word, text.len) == 0;
+}
+
+static bool is_special(cr_text token) {
+    return is(token, "[CLS]") || is(token, "[SEP]") || is(token, "[PAD]") ||
+           is(token, "[UNK]") || is(token, "[MASK]");
+}
+
+/* The clean-up of the WordPiece decoder: no space before these. */
+static bool clings(cr_text token) {
+    static const char *const heads[] = {".",  "?",  "!",   ",",  "n't",
+                                        "'m", "'s", "'ve", "'re"};
+    for (size_t i = 0; i < sizeof heads / sizeof *heads; i++) {
+        size_t len = strlen(heads[i]);
+        if (token.len >= len && memcmp(token.data, heads[i], len) == 0)
+            return true;
+    }
+    return false;
+}
+
+static cr_status append_token(cr_buf *text, cr_text token, bool first,
+                              cr_error *error) {
+    bool inside = token.len >= 2 && memcmp(token.data, "##", 2) == 0;
+    cr_status status = CR_OK;
+    if (!first && inside)
+        return cr_buf_append(text, token.data + 2, token.len - 2, error);
+    if (!first && !clings(token))
+        status = cr_buf_append(text, " ", 1, error);
+    return status == CR_OK ? cr_buf_append(text, token.data, token.len, error)
+                           : status;
+}
+
+static cr_status decode_hf(const cr_tokenizer *t, const int32_t *ids, size_t n,
+                           bool skip_specials, cr_buf *text, cr_error *error) {
+    char why[CR_ERROR_MESSAGE_BYTES / 2];
+    const cr_hf_message message = {why, sizeof why};
+    cr_hf_text decoded;
+    uint32_t *known = cr_calloc(n, sizeof *known);
+    size_t n_known = 0;
+    if (!known)
+        return cr_fail_memory(error, n * sizeof *known, "ids");
+    for (size_t i = 0; i < n; i++)
+        if (ids[i] >= 0)
+            known[n_known++] = (uint32_t)ids[i];
+    bool good = t->hf->decode(t->opened, known, n_known, skip_specials,
+                              &decoded, &message);
+    cr_free(known);
+    if (!good)
+        return cr_fail(error, CR_ERR_INTERNAL, "ids cannot be decoded: %s",
+                       why);
+    cr_status status = cr_buf_append(text, decoded.data, decoded.len, error);
+    t->hf->free_text(&decoded);
+    return status;
+}
+
+cr_status cr_tokenizer_decode(const cr_tokenizer *t, const int32_t *ids,
+                              size_t n, bool skip_specials, cr_buf *text,
+                              cr_error *error) {
+    bool first = true;
+    cr_status status = CR_OK;
+    if (t->hf)
+        return decode_hf(t, ids, n, skip_specials, text, error);
+    for (size_t i = 0; i < n && status == CR_OK; i++) {
+        if (ids[i] < 0 || (size_t)ids[i] >= t->vocab_size)
+            continue;
+        cr_text token = cr_tokenizer_token_text(t, ids[i]);
+        if (skip_specials && is_special(token))
+            continue;
+        status = append_token(text, token, first, error);
+        first = false;
+    }
+    return status;
 }

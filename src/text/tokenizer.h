@@ -4,14 +4,19 @@
  * [CLS] query [SEP] passage [SEP] cut to a budget. Ids, type ids, truncation
  * and offsets are those of the package version that tables are generated
  * from (tools/gen_unicode_tables.py). It is not a general tokenizer: BPE and
- * Unigram models are somebody else's work.
+ * Unigram models are somebody else's work, `tokenizers` itself behind
+ * text/hf.h, of which the single texts' tokens come; pairs are cut and framed
+ * here all the same, as <s> query </s></s> passage </s>.
  *
  * Threads: a cr_tokenizer never changes after it is made; any number of
  * threads may encode with it, each with a scratch of its own.
- * Memory: encoding allocates nothing; all sizes are known from max_length. */
+ * Memory: encoding allocates nothing; all sizes are known from max_length.
+ * Only `tokenizers` allocates, reads every text to its end, and may fail:
+ * cr_token_scratch_check says so. */
 #ifndef CR_TEXT_TOKENIZER_H
 #define CR_TEXT_TOKENIZER_H
 
+#include "base/buf.h"
 #include "base/error.h"
 
 typedef struct cr_tokenizer cr_tokenizer;
@@ -53,23 +58,39 @@ typedef struct cr_tokenizer_spec {
  * max_word_chars or added tokens beyond what is supported. */
 cr_status cr_tokenizer_new(const cr_tokenizer_spec *spec,
                            cr_tokenizer **tokenizer, cr_error *error);
+/* A tokenizer that `tokenizers` makes of the text of a tokenizer.json, all of
+ * whose tokens have type 0. CR_ERR_UNAVAILABLE where that library is not
+ * there, CR_ERR_MODEL where it refuses the text, CR_ERR_UNSUPPORTED where
+ * pairs are framed in another way. */
+cr_status cr_tokenizer_new_hf(cr_text json, cr_tokenizer **tokenizer,
+                              cr_error *error);
 void cr_tokenizer_free(cr_tokenizer *tokenizer);
 
 /* Ids are below it: of the vocabulary and of added tokens. */
 size_t cr_tokenizer_vocab_size(const cr_tokenizer *tokenizer);
 /* Empty where the id is outside the vocabulary. */
 cr_text cr_tokenizer_token_text(const cr_tokenizer *tokenizer, int32_t id);
+/* The id of a token or added token of a cr_tokenizer_new_hf, or -1. */
+int32_t cr_tokenizer_find(const cr_tokenizer *tokenizer, cr_text token);
 
-/* Tokens that a pair has besides its texts': [CLS], [SEP], [SEP]. */
-enum { CR_PAIR_SPECIALS = 3 };
-/* The least max_length: the specials alone. */
-enum { CR_MIN_PAIR_TOKENS = CR_PAIR_SPECIALS };
+/* The tokens around texts: [CLS] and [SEP], or <s> and </s>. */
+int32_t cr_tokenizer_cls_id(const cr_tokenizer *tokenizer);
+int32_t cr_tokenizer_sep_id(const cr_tokenizer *tokenizer);
+/* Tokens that a pair has besides its texts', and so the least max_length: 3,
+ * or 4 where two of them stand between the texts. */
+uint32_t cr_tokenizer_pair_specials(const cr_tokenizer *tokenizer);
+/* The least and the most that this can be. */
+enum { CR_MIN_PAIR_TOKENS = 3, CR_MAX_PAIR_SPECIALS = 4 };
 
 /* Working memory of one encoding thread, sized for one max_length. */
 typedef struct cr_token_scratch cr_token_scratch;
 cr_status cr_token_scratch_new(uint32_t max_length, cr_token_scratch **scratch,
                                cr_error *error);
 void cr_token_scratch_free(cr_token_scratch *scratch);
+/* Whether all that was encoded with this scratch since the last call was
+ * encoded; otherwise why not, and what was written is of no use. Ask before
+ * tokens leave your hands. */
+cr_status cr_token_scratch_check(cr_token_scratch *scratch, cr_error *error);
 
 /* Tokens of one text without specials; arrays are the scratch's or the
  * caller's and hold at most `capacity` tokens. */
@@ -91,8 +112,8 @@ void cr_tokenizer_encode(const cr_tokenizer *tokenizer,
                          cr_token_scratch *scratch, cr_text text,
                          bool count_all, cr_tokens *tokens);
 
-/* How many tokens of each side a pair keeps when it is cut to max_length, as
- * `tokenizers` decides. Either number may be capped above max_length, as long
+/* How many tokens of each side a pair keeps when both are cut to `budget`, as
+ * `tokenizers` decides. Either number may be capped above the budget, as long
  * as which of the two is greater stays true: where both sides are cut, the
  * longer one gets the odd token. only_second takes all of the passage, then of
  * the query, where `tokenizers` refuses a query that leaves no room. */
@@ -100,13 +121,25 @@ typedef struct cr_pair_cut {
     size_t n_query;
     size_t n_passage;
 } cr_pair_cut;
-cr_pair_cut cr_pair_truncate(size_t n_query, size_t n_passage,
-                             uint32_t max_length, cr_truncation truncation);
+cr_pair_cut cr_pair_truncate(size_t n_query, size_t n_passage, size_t budget,
+                             cr_truncation truncation);
+
+/* Writes the tokens around the texts of a pair, and type ids, into
+ * ids[cut.n_query + cut.n_passage + specials] and type_ids (may be NULL);
+ * where each text goes is left to the caller. */
+typedef struct cr_pair_frame {
+    size_t query;   /* index of the query's first token */
+    size_t passage; /* of the passage's */
+    size_t n;       /* tokens of the whole pair */
+} cr_pair_frame;
+cr_pair_frame cr_tokenizer_frame_pair(const cr_tokenizer *tokenizer,
+                                      cr_pair_cut cut, int32_t *ids,
+                                      uint8_t *type_ids);
 
 /* One whole pair into ids[max_length] and type_ids[max_length]; returns the
- * number of tokens written, at least CR_PAIR_SPECIALS. *truncated (may be
- * NULL) says whether anything was cut. The query may be encoded once, with
- * count_all and capacity >= max_length - CR_PAIR_SPECIALS, and given again as
+ * number of tokens written, at least the specials. *truncated (may be NULL)
+ * says whether anything was cut. The query may be encoded once, with
+ * count_all and capacity >= max_length - specials, and given again as
  * `query_tokens` instead of pair->query, which is then not read. The passage
  * is read only as far as it is kept, except where the query alone is longer
  * than max_length. */
@@ -124,5 +157,11 @@ cr_status cr_tokenizer_explain_pair(const cr_tokenizer *tokenizer,
                                     const cr_pair *pair, uint32_t max_length,
                                     cr_truncation truncation,
                                     cr_encoding **encoding, cr_error *error);
+
+/* The text of ids as `tokenizers` decodes them, appended to *text; ids that
+ * are not in use are passed over. CR_ERR_MEMORY, CR_ERR_INTERNAL. */
+cr_status cr_tokenizer_decode(const cr_tokenizer *tokenizer, const int32_t *ids,
+                              size_t n, bool skip_specials, cr_buf *text,
+                              cr_error *error);
 
 #endif

@@ -12,7 +12,8 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 from make_golden import passage_of, read_jsonl  # noqa: E402
-from shapes import PAIRS, ROOT, SHAPES, make  # noqa: E402
+from shapes import (  # noqa: E402
+    HF_PAIRS, HF_SHAPES, PAIRS, ROOT, SHAPES, make)
 
 GOLDEN = Path(__file__).parent / "golden"
 MODEL = ROOT / "models" / "crossrank-minilm-l6"
@@ -108,11 +109,22 @@ def test_int8_keeps_its_gate_on_dl19(score, shared):
     assert overlap(got, want, 100) >= 0.95
 
 
-@pytest.mark.parametrize("name", SHAPES)
-def test_shape_is_exact(name, tmp_path, score):
-    make(tmp_path, SHAPES[name])
-    want = json.loads((GOLDEN / "shapes.json").read_text())["logits"][name]
-    got = score(PAIRS, "--model", str(tmp_path), "--dtype", "fp32")
+def check_shape(shape, pairs, want, folder, score, limit=1e-4):
+    make(folder, shape)
+    got = score(pairs, "--model", str(folder), "--dtype", "fp32")
     assert len(set(want)) > len(want) // 2  # scores that differ say something
     for a, b in zip(got, want, strict=True):
-        assert abs(a - b) <= 1e-4 * max(1, abs(b))
+        assert abs(a - b) <= limit * max(1, abs(b))
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_shape_is_exact(name, tmp_path, score):
+    want = json.loads((GOLDEN / "shapes.json").read_text())["logits"][name]
+    check_shape(SHAPES[name], PAIRS, want, tmp_path, score)
+
+
+@pytest.mark.parametrize("name", HF_SHAPES)
+def test_shape_with_other_tokenizer_is_exact(name, tmp_path, score,
+                                             hf_tokenizers):
+    want = json.loads((GOLDEN / "hf_shapes.json").read_text())["logits"][name]
+    check_shape(HF_SHAPES[name], HF_PAIRS, want, tmp_path, score)

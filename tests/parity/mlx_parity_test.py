@@ -3,8 +3,13 @@ that ships, on MLX's CPU device. In fp32 logits agree within 1e-3, and two pairs
 that the backends order differently lie within 2e-3 of each other."""
 
 import json
+import sys
+from pathlib import Path
 
 import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+from shapes import PAIRS, SHAPES, make  # noqa: E402
 
 MAX_DIFFERENCE = 1e-3
 MAX_DISCORDANT = 2e-3
@@ -84,4 +89,13 @@ def test_hidden_activations(mlx, crossrank, tiny_model, tmp_path, pairs, act):
     model = ("--model", folder, "--max-length", "24")
     want = logits(crossrank, pairs, *model, "--dtype", "fp32")
     got = logits(crossrank, pairs, *model, *on_mlx())
+    assert worst(want, got) <= 1e-4
+
+
+@pytest.mark.parametrize("name", ["roberta", "xlm-roberta"])
+def test_roberta(mlx, crossrank, tmp_path, name):
+    """Its positions: [UNK] is the padding token of the first, and has none."""
+    model = ("--model", make(tmp_path, SHAPES[name]))
+    want = logits(crossrank, PAIRS, *model, "--dtype", "fp32")
+    got = logits(crossrank, PAIRS, *model, *on_mlx())
     assert worst(want, got) <= 1e-4

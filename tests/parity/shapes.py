@@ -32,6 +32,38 @@ SHAPES = {
                       positions=512),
 }
 
+# RoBERTa's graph with BERT's tokenizer, whose [UNK] is the padding token of
+# the first: RoBERTa gives that no position.
+ROBERTA = {"types": 1, "eps": 1e-5}
+SHAPES.update({
+    "roberta": Shape(kind="roberta", **ROBERTA),
+    "xlm-roberta": Shape(kind="xlm-roberta", pad_id=0, **ROBERTA),
+    "roberta-two-types": Shape(kind="roberta", eps=1e-5),
+    "roberta-no-prefix": Shape(kind="roberta", prefix="", **ROBERTA),
+})
+
+CHARSMAP = ROOT / "tests/fixtures/tokenizers/nmt_nfkc.xz"
+BPE = {"kind": "roberta", "tokenizer": "bpe", **ROBERTA}
+UNIGRAM = {"kind": "xlm-roberta", "tokenizer": "unigram",
+           "charsmap": str(CHARSMAP), **ROBERTA}
+# Those that need the component `tokenizers`: layers, heads and positions of
+# models that people have, in small.
+HF_SHAPES = {
+    "bpe": Shape(**BPE),
+    "unigram": Shape(**UNIGRAM),
+    # cross-encoder/stsb-distilroberta-base, cross-encoder/stsb-roberta-large
+    "distilroberta": Shape(layers=6, heads=12, hidden=48, positions=512, **BPE),
+    "roberta-large": Shape(layers=24, heads=16, hidden=64, positions=512, **BPE),
+    # BAAI/bge-reranker-base, BAAI/bge-reranker-v2-m3,
+    # cross-encoder/mmarco-mMiniLMv2-L12-H384-v1
+    "bge-reranker-base": Shape(layers=12, heads=12, hidden=96, positions=512,
+                               **UNIGRAM),
+    "bge-reranker-v2-m3": Shape(layers=24, heads=16, hidden=64,
+                                positions=8192, **UNIGRAM),
+    "mmarco-minilm": Shape(layers=12, heads=12, hidden=48, dtype="F16",
+                           positions=512, **UNIGRAM),
+}
+
 PAIRS = [
     ("what is the capital city", "Berlin is the capital city of the people."),
     ("", ""),
@@ -41,4 +73,10 @@ PAIRS = [
     ("score model " * 60, "rank passage answer " * 60),
     ("who", "a [SEP] b [MASK] c [CLS] d"),
     ("unaffable", "x" * 150 + " population"),
+]
+HF_PAIRS = PAIRS + [
+    ("a <mask> b", "<s>c</s> <pad> d <unk>"),
+    (" two  spaces ", "\ttab\nline\r\n"),
+    ("ﬁne ①②③ Ｆｕｌｌｗｉｄｔｈ ｶﾞ", "👩‍👩‍👧 e\u0301é \u200b\u00ad"),
+    ("capital " * 300, "river water " * 400),
 ]

@@ -48,7 +48,8 @@ static size_t linear_bytes(const cr_weights *w, size_t k, size_t n,
 static size_t arena_bytes(const cr_weights *w) {
     const cr_model_config *c = &w->config;
     size_t row = aligned(w->width * sizeof(float));
-    size_t tables = (size_t)c->vocab_size + c->n_types + c->max_positions;
+    size_t tables =
+        (size_t)c->vocab_size + c->n_types + cr_model_position_rows(c);
     size_t layer = linear_bytes(w, w->width, 3 * w->head_row, w->dtype) +
                    linear_bytes(w, w->head_row, w->width, w->dtype) +
                    linear_bytes(w, w->width, w->inner, w->dtype) +
@@ -222,7 +223,8 @@ static cr_status load_embeddings(loader *l) {
     if (status == CR_OK)
         status = TABLE("token_type_embeddings", c->n_types, &w->types);
     if (status == CR_OK)
-        status = TABLE("position_embeddings", c->max_positions, &w->places);
+        status =
+            TABLE("position_embeddings", cr_model_position_rows(c), &w->places);
 #undef TABLE
     if (status == CR_OK)
         status = load_norm(l, "bert.embeddings.LayerNorm", &w->embedding_norm);

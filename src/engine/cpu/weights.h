@@ -40,7 +40,7 @@ typedef struct cr_weights {
     const cr_kernels *kernels; /* whose packing it is */
     float *words;              /* [vocab][width] */
     float *types;              /* [n_types][width] */
-    float *places;             /* [max_positions][width] */
+    float *places;             /* [position rows][width] */
     cr_norm embedding_norm;
     cr_layer *layers; /* [n_layers] */
     cr_linear pooler;

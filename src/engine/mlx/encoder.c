@@ -38,7 +38,7 @@ struct cr_mlx_encoder {
     size_t n_weights, max_weights;
     uint64_t weight_bytes;
     /* A batch before MLX copies it. */
-    int32_t *ids, *type_ids; /* [capacity] */
+    int32_t *ids, *type_ids, *positions; /* [capacity] */
     bool *visible;
     size_t capacity;
     /* Handles of the part of the graph that is being built. */
@@ -224,10 +224,13 @@ static mlx_array run_layer(encoder *e, const layer *l, mlx_array x,
     return normalize(e, add(e, apply(e, &l->down, inner), x), &l->output_norm);
 }
 
-static mlx_array embed(encoder *e, mlx_array ids, mlx_array type_ids, shape s) {
+/* RoBERTa's rows depend on the ids; BERT's are the first ones for everybody. */
+static mlx_array embed(encoder *e, mlx_array ids, mlx_array type_ids,
+                       mlx_array positions, shape s) {
     const int end[] = {s.length, s.hidden};
     const int flat[] = {s.rows * s.length, s.hidden};
-    mlx_array places = first_part(e, e->places, end, 2);
+    mlx_array places = e->config.is_roberta ? take(e, e->places, positions)
+                                            : first_part(e, e->places, end, 2);
     mlx_array words = take(e, e->words, ids);
     mlx_array x = add(e, add(e, words, take(e, e->types, type_ids)), places);
     return normalize(e, reshape(e, x, flat, 2), &e->embedding_norm);
@@ -249,13 +252,15 @@ static cr_status make_room(encoder *e, size_t tokens, cr_error *error) {
         return CR_OK;
     cr_free(e->ids);
     cr_free(e->type_ids);
+    cr_free(e->positions);
     cr_free(e->visible);
     e->capacity = 0;
     e->ids = cr_calloc(tokens, sizeof *e->ids);
     e->type_ids = cr_calloc(tokens, sizeof *e->type_ids);
+    e->positions = cr_calloc(tokens, sizeof *e->positions);
     e->visible = cr_calloc(tokens, sizeof *e->visible);
-    if (!e->ids || !e->type_ids || !e->visible)
-        return cr_fail_memory(error, tokens * 9, "a padded batch");
+    if (!e->ids || !e->type_ids || !e->positions || !e->visible)
+        return cr_fail_memory(error, tokens * 13, "a padded batch");
     e->capacity = tokens;
     return CR_OK;
 }
@@ -265,7 +270,8 @@ static bool is_sound(const encoder *e, const cr_group *g, uint32_t from,
                      uint32_t end) {
     for (uint32_t i = from; i < end; i++)
         if (g->ids[i] < 0 || (uint32_t)g->ids[i] >= e->config.vocab_size ||
-            g->type_ids[i] >= e->config.n_types)
+            g->type_ids[i] >= e->config.n_types ||
+            g->positions[i] >= cr_model_position_rows(&e->config))
             return false;
     return true;
 }
@@ -278,6 +284,7 @@ static cr_status fill(encoder *e, const cr_group *g, const cr_padded_batch *b,
         return status;
     memset(e->ids, 0, tokens * sizeof *e->ids);
     memset(e->type_ids, 0, tokens * sizeof *e->type_ids);
+    memset(e->positions, 0, tokens * sizeof *e->positions);
     memset(e->visible, 0, tokens * sizeof *e->visible);
     for (uint32_t row = 0; row < b->n_rows; row++) {
         uint32_t from = g->starts[b->rows[row]];
@@ -292,6 +299,7 @@ static cr_status fill(encoder *e, const cr_group *g, const cr_padded_batch *b,
         for (uint32_t i = from; i < end; i++, at++) {
             e->ids[at] = g->ids[i];
             e->type_ids[at] = g->type_ids[i];
+            e->positions[at] = (int32_t)g->positions[i];
             e->visible[at] = true;
         }
     }
@@ -320,7 +328,8 @@ cr_status cr_mlx_encode(encoder *e, const cr_group *group,
     mlx_array visible = mlx_array_new_data(e->visible, mask, 4, MLX_BOOL);
     mlx_array ids = input(e, e->ids, plain, 2, MLX_INT32);
     mlx_array type_ids = input(e, e->type_ids, plain, 2, MLX_INT32);
-    mlx_array x = keep_only(e, embed(e, ids, type_ids, s));
+    mlx_array positions = input(e, e->positions, plain, 2, MLX_INT32);
+    mlx_array x = keep_only(e, embed(e, ids, type_ids, positions, s));
     for (uint32_t i = 0; !e->failed && i < e->config.n_layers; i++)
         x = keep_only(e, run_layer(e, &e->layers[i], x, visible, s));
     mlx_array last = classify(e, x, s);
@@ -430,8 +439,8 @@ static void load_all(loader *l) {
     e->words = load(l, p, "word_embeddings.weight", c->vocab_size, h, e->dtype);
     e->types =
         load(l, p, "token_type_embeddings.weight", c->n_types, h, e->dtype);
-    e->places =
-        load(l, p, "position_embeddings.weight", c->max_positions, h, e->dtype);
+    e->places = load(l, p, "position_embeddings.weight",
+                     cr_model_position_rows(c), h, e->dtype);
     e->embedding_norm = load_norm(l, p, "LayerNorm");
     for (uint32_t i = 0; l->status == CR_OK && i < c->n_layers; i++)
         e->layers[i] = load_layer(l, i);
@@ -492,6 +501,7 @@ void cr_mlx_encoder_free(encoder *e) {
     cr_free(e->layers);
     cr_free(e->ids);
     cr_free(e->type_ids);
+    cr_free(e->positions);
     cr_free(e->visible);
     cr_free(e);
 }

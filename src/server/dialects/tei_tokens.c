@@ -76,8 +76,7 @@ static bool each_of(const cr_tokens *tokens, cr_text text, token_fn each,
 bool cr_tei_each_token(const cr_facts *facts, cr_token_scratch *scratch,
                        cr_text text, bool specials, token_fn each,
                        void *context) {
-    const cr_generation *g = facts->generation;
-    const cr_tokenizer *t = cr_model_get_tokenizer(g->model);
+    const cr_tokenizer *t = cr_model_get_tokenizer(facts->generation->model);
     cr_tokens counted = {.capacity = 0};
     cr_tokenizer_encode(t, scratch, text, true, &counted);
     size_t n = counted.n_beyond;
@@ -87,9 +86,14 @@ bool cr_tei_each_token(const cr_facts *facts, cr_token_scratch *scratch,
     bool good = tokens.ids && tokens.offsets;
     if (good) {
         cr_tokenizer_encode(t, scratch, text, true, &tokens);
-        good = (!specials || each_special(facts, g->cls_id, each, context)) &&
+        good = cr_token_scratch_check(scratch, NULL) == CR_OK;
+    }
+    if (good) {
+        good = (!specials ||
+                each_special(facts, cr_tokenizer_cls_id(t), each, context)) &&
                each_of(&tokens, text, each, context) &&
-               (!specials || each_special(facts, g->sep_id, each, context));
+               (!specials ||
+                each_special(facts, cr_tokenizer_sep_id(t), each, context));
     }
     cr_free(tokens.ids);
     cr_free(tokens.offsets);
@@ -175,56 +179,22 @@ static bool read_decode(cr_ask *ask, const json_t *body,
     return cr_ask_bool(ask, body, "skip_special_tokens", true, &ask->details);
 }
 
-static bool is(cr_text text, const char *word) {
-    return text.len == strlen(word) && memcmp(text.data, word, text.len) == 0;
-}
-
-static bool is_special(cr_text token) {
-    return is(token, "[CLS]") || is(token, "[SEP]") || is(token, "[PAD]") ||
-           is(token, "[UNK]") || is(token, "[MASK]");
-}
-
-/* The clean-up of tokenizers' WordPiece decoder: no space before these. */
-static bool clings(cr_text token) {
-    static const char *const heads[] = {".",  "?",  "!",   ",",  "n't",
-                                        "'m", "'s", "'ve", "'re"};
-    for (size_t i = 0; i < sizeof heads / sizeof *heads; i++) {
-        size_t len = strlen(heads[i]);
-        if (token.len >= len && memcmp(token.data, heads[i], len) == 0)
-            return true;
-    }
-    return false;
-}
-
-static cr_status append_token(cr_buf *text, cr_text token, bool first) {
-    bool inside = token.len >= 2 && memcmp(token.data, "##", 2) == 0;
-    cr_status status = CR_OK;
-    if (!first && inside)
-        return cr_buf_append(text, token.data + 2, token.len - 2, NULL);
-    if (!first && !clings(token))
-        status = cr_buf_append(text, " ", 1, NULL);
-    return status == CR_OK ? cr_buf_append(text, token.data, token.len, NULL)
-                           : status;
-}
-
 static void put_decoded(const cr_ask *ask, const cr_facts *facts,
-                        const json_t *ids, cr_json_out *out) {
+                        const json_t *list, cr_json_out *out) {
     const cr_tokenizer *t = cr_model_get_tokenizer(facts->generation->model);
+    size_t n = json_array_size(list);
+    int32_t *ids = cr_calloc(n, sizeof *ids);
     cr_buf text;
-    bool first = true;
     cr_buf_init(&text, UINT32_MAX);
-    for (size_t i = 0; !out->failed && i < json_array_size(ids); i++) {
-        json_int_t id = json_integer_value(json_array_get(ids, i));
-        if (id < 0 || (uint64_t)id >= cr_tokenizer_vocab_size(t))
-            continue;
-        cr_text token = cr_tokenizer_token_text(t, (int32_t)id);
-        if (ask->details && is_special(token))
-            continue;
-        out->failed = append_token(&text, token, first) != CR_OK;
-        first = false;
+    for (size_t i = 0; ids && i < n; i++) {
+        json_int_t id = json_integer_value(json_array_get(list, i));
+        ids[i] = id < 0 || id > INT32_MAX ? -1 : (int32_t)id;
     }
+    if (!ids || cr_tokenizer_decode(t, ids, n, ask->details, &text, NULL))
+        out->failed = true;
     cr_json_put_text(out, (cr_text){text.data ? text.data : "", text.len});
     cr_buf_fini(&text);
+    cr_free(ids);
 }
 
 static void write_decode(const cr_ask *ask, const cr_facts *facts,

@@ -101,7 +101,7 @@ static const struct {
     {"architectures", "[]", "a list of 0", "BertForSequenceClassification"},
     {"architectures", "[\"BertModel\"]", "[\"BertModel\"]",
      "BertForSequenceClassification"},
-    {"architectures", "[\"RobertaForSequenceClassification\"]", NULL,
+    {"architectures", "[\"RobertaForMaskedLM\"]", NULL,
      "BertForSequenceClassification"},
     {"architectures", "[\"BertForSequenceClassification\", \"BertModel\"]",
      "a list of 2", "BertForSequenceClassification"},
@@ -231,6 +231,51 @@ static void defaults_are_those_of_bert_config(void **state) {
     assert_int_equal(p.config.hidden_act, CR_ACT_GELU);
     assert_true(p.config.layer_norm_eps == 1e-12F);
     assert_int_equal(p.config.activation, CR_ACTIVATION_SIGMOID);
+}
+
+#define ROBERTA                                                                \
+    "{\"architectures\": [\"XLMRobertaForSequenceClassification\"], "          \
+    "\"num_labels\": 1, \"max_position_embeddings\": 514"
+
+/* Positions are counted from behind the padding token's id, 1 by default. */
+static void roberta_counts_positions_behind_padding(void **state) {
+    (void)state;
+    parsed p = parse((texts){.config = ROBERTA "}"});
+    assert_int_equal(p.status, CR_OK);
+    assert_true(p.config.is_roberta);
+    assert_int_equal(p.config.pad_id, 1);
+    assert_int_equal(p.config.max_positions, 512);
+    assert_int_equal(p.config.max_length, 512);
+    assert_int_equal(cr_model_position_rows(&p.config), 514);
+    p = parse((texts){.config = ROBERTA ", \"pad_token_id\": 9}"});
+    assert_int_equal(p.config.max_positions, 504);
+    assert_int_equal(cr_model_position_rows(&p.config), 514);
+}
+
+static void roberta_that_is_none_is_refused(void **state) {
+    (void)state;
+    static const struct {
+        const char *more;
+        const char *parts[4];
+    } rows[] = {
+        {", \"model_type\": \"roberta\"}",
+         {"\"model_type\" is \"roberta\"", "\"xlm-roberta\""}},
+        {", \"pad_token_id\": 510}",
+         {"\"max_position_embeddings\" is 514", "510", "515 are needed"}},
+        {", \"pad_token_id\": -1}", {"\"pad_token_id\" is -1"}},
+        {", \"pad_token_id\": 30522}", {"\"pad_token_id\" is 30522"}},
+        /* As jina-reranker-v2 has it. */
+        {", \"auto_map\": {\"AutoConfig\": \"c.C\", "
+         "\"AutoModelForSequenceClassification\": \"m.M\"}}",
+         {"auto_map.AutoModelForSequenceClassification", "m.M", "Python code"}},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        char config[400];
+        snprintf(config, sizeof config, "%s%s", ROBERTA, rows[i].more);
+        parsed p = parse((texts){.config = config});
+        assert_int_not_equal(p.status, CR_OK);
+        tiny_expect_message(p.error.message, rows[i].parts);
+    }
 }
 
 static void fields_without_influence_are_ignored(void **state) {
@@ -480,6 +525,8 @@ int main(void) {
         cmocka_unit_test(long_values_do_not_hide_the_rest),
         cmocka_unit_test(sizes_are_read),
         cmocka_unit_test(defaults_are_those_of_bert_config),
+        cmocka_unit_test(roberta_counts_positions_behind_padding),
+        cmocka_unit_test(roberta_that_is_none_is_refused),
         cmocka_unit_test(fields_without_influence_are_ignored),
         cmocka_unit_test(activations_of_layers_are_read),
         cmocka_unit_test(activations_are_found_in_order),

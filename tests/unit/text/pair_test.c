@@ -40,7 +40,7 @@ static void longest_first_is_that_of_tokenizers(void **state) {
         for (size_t q = 0; q < 40; q++)
             for (size_t p = 0; p < 40; p++) {
                 cr_pair_cut want = longest_first(q, p, max_length - 3);
-                cr_pair_cut got = cr_pair_truncate(q, p, max_length,
+                cr_pair_cut got = cr_pair_truncate(q, p, max_length - 3,
                                                    CR_TRUNCATE_LONGEST_FIRST);
                 if (got.n_query != want.n_query ||
                     got.n_passage != want.n_passage)
@@ -63,7 +63,7 @@ static void only_second_cuts_the_query_last(void **state) {
     for (size_t i = 0; i < sizeof CASES / sizeof CASES[0]; i++) {
         cr_pair_cut cut =
             cr_pair_truncate(CASES[i].n_query, CASES[i].n_passage,
-                             CASES[i].max_length, CR_TRUNCATE_ONLY_SECOND);
+                             CASES[i].max_length - 3, CR_TRUNCATE_ONLY_SECOND);
         assert_int_equal(cut.n_query, CASES[i].cut.n_query);
         assert_int_equal(cut.n_passage, CASES[i].cut.n_passage);
     }
@@ -94,7 +94,7 @@ static void check_pair(const small *s, cr_token_scratch *scratch,
                                                truncation, &whole, NULL),
                      CR_OK);
     cr_pair_cut cut =
-        cr_pair_truncate(n_query, n_passage, max_length, truncation);
+        cr_pair_truncate(n_query, n_passage, max_length - 3, truncation);
     assert_int_equal(whole->n_tokens, cut.n_query + cut.n_passage + 3);
     assert_int_equal(whole->n_truncated,
                      n_query + n_passage + 3 - whole->n_tokens);
