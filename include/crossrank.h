@@ -148,7 +148,7 @@ typedef struct cr_ranker_info {
     uint32_t hidden_size;
     uint32_t intermediate_size;
     uint32_t vocab_size;
-    uint32_t n_labels;
+    uint32_t n_labels; /* 1: pairs are scored and ranked; more: classified */
     cr_truncation truncation;
     cr_activation activation;       /* resolved, never CR_ACTIVATION_MODEL */
     cr_activation model_activation; /* what the model itself asks for */
@@ -174,6 +174,10 @@ CR_API const char *const *cr_isa_names(void);
 /* Names of the backends that this build holds, ending with NULL. Static. */
 CR_API const char *const *cr_backend_names(void);
 
+/* The name of label 0..n_labels-1, as the model's id2label has it, else such
+ * as "LABEL_0"; NULL for others. Lives as long as the ranker. */
+CR_API const char *cr_label_name(const cr_ranker *ranker, uint32_t label);
+
 /* ---- Scoring ------------------------------------------------------------ */
 
 /* `len` bytes of text; need not end with NUL and may hold NUL bytes. Bytes
@@ -193,9 +197,20 @@ typedef struct cr_pair {
  * pair and the model only: never on the other pairs, their order, the number
  * of lanes or other callers. Blocks until done; allocates nothing. On failure
  * scores[] is undefined. CR_ERR_ARGUMENT: the ranker was opened before a fork;
- * CR_ERR_MODEL: the weights give no finite number. */
+ * CR_ERR_UNSUPPORTED: the model has several labels; CR_ERR_MODEL: the weights
+ * give no finite number. */
 CR_API cr_status cr_score(cr_ranker *ranker, const cr_pair *pairs, size_t n,
                           float *scores, cr_error *error);
+
+/* As cr_score for a model of any number of labels: the score of label j for
+ * pair i goes into scores[i * n_labels + j], in the order of cr_label_name.
+ * The activation is applied to each logit by itself; a model that states none
+ * and has several labels gives the logits. scores[n * n_labels]; n_labels is
+ * what the caller made room for, CR_ERR_ARGUMENT where the model has another
+ * number (cr_ranker_info says which). */
+CR_API cr_status cr_score_labels(cr_ranker *ranker, const cr_pair *pairs,
+                                 size_t n, size_t n_labels, float *scores,
+                                 cr_error *error);
 
 /* Makes the logits values[n] scores, in place, to the bit as cr_score does
  * with that activation. CR_ERR_ARGUMENT for CR_ACTIVATION_MODEL, which only

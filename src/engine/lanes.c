@@ -44,7 +44,7 @@ typedef struct lane {
     uint8_t *type_ids;   /* [max_group_tokens] */
     uint32_t *positions; /* [max_group_tokens] */
     uint32_t *starts;    /* [max_sequences + 1] */
-    float *logits;       /* [max_sequences] */
+    float *logits;       /* [max_sequences][n_labels] */
     cr_team team;
     uint32_t n_away; /* members that have not left the team */
     cr_token_scratch *scratch;
@@ -234,8 +234,10 @@ static cr_status score_group(lane *l, float *logits, size_t step,
     cr_status status = backend->ops->score(backend, l->index, &l->team, 0,
                                            &l->group, l->logits, error);
     dismiss_team(l);
+    size_t n = l->lanes->options.n_labels;
     for (size_t i = 0; status == CR_OK && i < l->group.n_sequences; i++)
-        *(float *)(void *)((char *)logits + i * step) = l->logits[i];
+        memcpy((char *)logits + i * step, l->logits + i * n,
+               n * sizeof *l->logits);
     return status;
 }
 
@@ -358,7 +360,8 @@ static cr_status lane_init(lane *l, cr_error *error) {
     l->type_ids = make(lanes, tokens, sizeof *l->type_ids);
     l->positions = make(lanes, tokens, sizeof *l->positions);
     l->starts = make(lanes, sequences + 1, sizeof *l->starts);
-    l->logits = make(lanes, sequences, sizeof *l->logits);
+    l->logits =
+        make(lanes, sequences, lanes->options.n_labels * sizeof *l->logits);
     l->query_tokens = (cr_tokens){.ids = make(lanes, length, sizeof *l->ids),
                                   .capacity = length};
     if (!l->ids || !l->type_ids || !l->positions || !l->starts || !l->logits ||

@@ -19,6 +19,7 @@ typedef struct cr_lanes_options {
     cr_backend *backend; /* stays the caller's, must outlive the lanes */
     const cr_model *model;
     uint32_t max_length;
+    uint32_t n_labels; /* logits a pair */
     cr_truncation truncation;
 } cr_lanes_options;
 
@@ -28,7 +29,7 @@ typedef struct cr_work {
     cr_text query;
     const cr_text *passages;
     size_t n;
-    float *logits;     /* logit of pair i at i * logit_step */
+    float *logits;     /* [n_labels] of pair i at i * logit_step */
     size_t logit_step; /* in bytes */
 } cr_work;
 

@@ -106,6 +106,7 @@ static cr_status open_parts(cr_ranker *r, const cr_options *o,
     cr_lanes_options lanes = {.backend = r->backend,
                               .model = r->model,
                               .max_length = r->max_length,
+                              .n_labels = c->n_labels,
                               .truncation = r->truncation};
     if (status == CR_OK)
         status = cr_lanes_new(&lanes, &r->lanes, error);
@@ -189,14 +190,52 @@ static cr_status run(cr_ranker *r, const cr_work *work, cr_error *error) {
     return cr_lanes_run(r->lanes, work, error);
 }
 
-cr_status cr_score(cr_ranker *r, const cr_pair *pairs, size_t n, float *scores,
-                   cr_error *error) {
-    cr_work work = {
-        .pairs = pairs, .n = n, .logits = scores, .logit_step = sizeof *scores};
+static uint32_t n_labels_of(const cr_ranker *r) {
+    return cr_model_get_config(r->model)->n_labels;
+}
+
+/* What gives a pair one score cannot choose among several. */
+static cr_status need_one_label(const cr_ranker *r, cr_error *error) {
+    if (n_labels_of(r) == 1)
+        return CR_OK;
+    return cr_fail(error, CR_ERR_UNSUPPORTED,
+                   "%s has %u labels, one score a pair needs a model with one: "
+                   "cr_score_labels, crossrank score and predict() of Python "
+                   "give a score for each",
+                   cr_model_name(r->model), n_labels_of(r));
+}
+
+static cr_status score_labels(cr_ranker *r, const cr_pair *pairs, size_t n,
+                              float *scores, cr_error *error) {
+    size_t n_labels = n_labels_of(r);
+    cr_work work = {.pairs = pairs,
+                    .n = n,
+                    .logits = scores,
+                    .logit_step = n_labels * sizeof *scores};
     cr_status status = run(r, &work, error);
-    for (size_t i = 0; status == CR_OK && i < n; i++)
+    for (size_t i = 0; status == CR_OK && i < n * n_labels; i++)
         scores[i] = cr_activate(r->activation, scores[i]);
     return status;
+}
+
+cr_status cr_score(cr_ranker *r, const cr_pair *pairs, size_t n, float *scores,
+                   cr_error *error) {
+    cr_status status = need_one_label(r, error);
+    return status == CR_OK ? score_labels(r, pairs, n, scores, error) : status;
+}
+
+cr_status cr_score_labels(cr_ranker *r, const cr_pair *pairs, size_t n,
+                          size_t n_labels, float *scores, cr_error *error) {
+    if (n_labels != n_labels_of(r))
+        return cr_fail(error, CR_ERR_ARGUMENT,
+                       "scores have room for %zu labels a pair, %s has %u: "
+                       "n_labels of cr_ranker_get_info says it",
+                       n_labels, cr_model_name(r->model), n_labels_of(r));
+    return score_labels(r, pairs, n, scores, error);
+}
+
+const char *cr_label_name(const cr_ranker *r, uint32_t label) {
+    return label < n_labels_of(r) ? cr_model_get_labels(r->model)[label] : NULL;
 }
 
 cr_status cr_apply_activation(cr_activation activation, float *values, size_t n,
@@ -222,14 +261,15 @@ cr_status cr_rank(cr_ranker *r, cr_text query, const cr_text *passages,
                   size_t n, size_t top_n, cr_ranked *ranked, size_t *n_ranked,
                   cr_error *error) {
     *n_ranked = 0;
-    if (n == 0)
-        return CR_OK;
+    cr_status status = need_one_label(r, error);
+    if (status != CR_OK || n == 0)
+        return status;
     cr_work work = {.query = query,
                     .passages = passages,
                     .n = n,
                     .logits = &ranked[0].score,
                     .logit_step = sizeof *ranked};
-    cr_status status = run(r, &work, error);
+    status = run(r, &work, error);
     if (status != CR_OK)
         return status;
     for (size_t i = 0; i < n; i++)

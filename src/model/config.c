@@ -185,30 +185,69 @@ static cr_status read_layer_norm_eps(const cr_json *json,
     return CR_OK;
 }
 
-/* Labels as transformers counts them: id2label, else num_labels, else 2. */
+/* Names for the labels 0..n-1, each once and each another. */
+static bool names_every_label(const json_t *names) {
+    size_t n = json_object_size(names);
+    json_t *seen = json_object();
+    for (size_t i = 0; seen && i < n; i++) {
+        char key[CR_LABEL_BYTES];
+        snprintf(key, sizeof key, "%zu", i);
+        const char *name = json_string_value(json_object_get(names, key));
+        if (!name || json_object_set_new(seen, name, json_null()) != 0)
+            break;
+    }
+    bool all = json_object_size(seen) == n;
+    json_decref(seen);
+    return all;
+}
+
+/* Labels as transformers counts them: id2label, else num_labels, else 2.
+ * (Where both are there and differ it goes by num_labels, with a warning.) */
 static cr_status read_labels(const cr_json *json, cr_model_config *config,
                              cr_error *error) {
-    static const char one[] =
-        "one label (a score); models with several classes are not";
     const json_t *names = cr_json_get(json, "id2label");
-    const json_t *number = cr_json_get(json, "num_labels");
-    if (names && (!json_is_object(names) || json_object_size(names) != 1))
-        return cr_json_refuse(json, "id2label", names, one, error);
-    if (number && !(json_is_integer(number) && json_integer_value(number) == 1))
-        return cr_json_refuse(json, "num_labels", number, one, error);
-    if (!names && !number)
-        return cr_fail(error, CR_ERR_UNSUPPORTED,
-                       "%s: \"id2label\" is missing, which means 2 labels; "
-                       "supported: %s",
-                       json->path, one);
-    config->n_labels = 1;
     const json_t *problem = cr_json_get(json, "problem_type");
+    size_t n = json_object_size(names);
+    if (names && (n < 1 || n > CR_MAX_LABELS))
+        return cr_json_refuse(json, "id2label", names,
+                              "an object of 1..1024 labels", error);
+    if (n > 1 && !names_every_label(names))
+        return cr_json_refuse(json, "id2label", names,
+                              "a name for each of \"0\", \"1\", ... without a "
+                              "gap, no two alike",
+                              error);
+    cr_status status =
+        cr_json_get_u32(json, "num_labels", 1, CR_MAX_LABELS,
+                        names ? (uint32_t)n : 2, &config->n_labels, error);
+    if (status == CR_OK && names && config->n_labels != n)
+        return cr_fail(error, CR_ERR_MODEL,
+                       "%s: \"num_labels\" is %u, but \"id2label\" has %zu: "
+                       "make them agree",
+                       json->path, config->n_labels, n);
+    if (status != CR_OK || !problem)
+        return status;
     const char *name = json_string_value(problem);
-    if (problem && !(name && (strcmp(name, "regression") == 0 ||
-                              strcmp(name, "multi_label_classification") == 0)))
-        return cr_json_refuse(json, "problem_type", problem,
-                              "null or \"regression\" for one label", error);
-    return CR_OK;
+    bool one = config->n_labels == 1;
+    if (name && (strcmp(name, "regression") == 0 ||
+                 strcmp(name, "multi_label_classification") == 0 ||
+                 (strcmp(name, "single_label_classification") == 0 && !one)))
+        return CR_OK;
+    return cr_json_refuse(json, "problem_type", problem,
+                          one ? "null or \"regression\" for one label"
+                              : "null or a kind of classification",
+                          error);
+}
+
+const char *cr_config_label(const cr_config_files *files, uint32_t label,
+                            char room[CR_LABEL_BYTES]) {
+    char key[CR_LABEL_BYTES];
+    snprintf(key, sizeof key, "%u", label);
+    const json_t *names = cr_json_get(&files->config, "id2label");
+    const char *name = json_string_value(json_object_get(names, key));
+    if (name)
+        return name;
+    snprintf(room, CR_LABEL_BYTES, "LABEL_%u", label);
+    return room;
 }
 
 /* Switches and blocks that would make another model of it. */
@@ -323,7 +362,8 @@ static cr_status read_activation(const cr_config_files *files,
         status = activation_at(json, old, cr_json_get(json, old), &found,
                                &config->activation, error);
     if (status == CR_OK && !found)
-        config->activation = CR_ACTIVATION_SIGMOID;
+        config->activation =
+            config->n_labels == 1 ? CR_ACTIVATION_SIGMOID : CR_ACTIVATION_NONE;
     return status;
 }
 

@@ -32,4 +32,10 @@ void cr_config_files_fini(cr_config_files *files);
 cr_status cr_config_read(const cr_config_files *files, cr_model_config *config,
                          bool *lowercases, cr_error *error);
 
+/* The name of label 0..n_labels-1: id2label's, else transformers' own, such as
+ * LABEL_0, in `room`. Lives as long as both. */
+enum { CR_LABEL_BYTES = 32 };
+const char *cr_config_label(const cr_config_files *files, uint32_t label,
+                            char room[CR_LABEL_BYTES]);
+
 #endif

@@ -22,6 +22,7 @@ struct cr_model {
     char *path, *name;
     char *weights_path;
     cr_model_config config;
+    char **labels; /* [config.n_labels] */
     cr_tokenizer *tokenizer;
     cr_safetensors *weights;
 };
@@ -244,12 +245,29 @@ static cr_status open_tokenizer(cr_model *model, const cr_json *config_json,
     return status;
 }
 
+static cr_status copy_labels(cr_model *model, const cr_config_files *files,
+                             cr_error *error) {
+    uint32_t n = model->config.n_labels;
+    model->labels = cr_calloc(n, sizeof *model->labels);
+    for (uint32_t i = 0; i < n; i++) {
+        char room[CR_LABEL_BYTES];
+        const char *name = cr_config_label(files, i, room);
+        if (model->labels)
+            model->labels[i] = cr_strndup(name, strlen(name));
+        if (!model->labels || !model->labels[i])
+            return cr_fail_memory(error, n * sizeof *model->labels, "labels");
+    }
+    return CR_OK;
+}
+
 static cr_status open_parts(cr_model *model, cr_error *error) {
     cr_config_files files;
     bool lowercases;
     cr_status status = cr_config_files_load(&files, model->path, error);
     if (status == CR_OK)
         status = cr_config_read(&files, &model->config, &lowercases, error);
+    if (status == CR_OK)
+        status = copy_labels(model, &files, error);
     if (status == CR_OK)
         status = cr_folder_path(model->path, "model.safetensors",
                                 &model->weights_path, error);
@@ -316,6 +334,9 @@ void cr_model_close(cr_model *model) {
         return;
     cr_safetensors_close(model->weights);
     cr_tokenizer_free(model->tokenizer);
+    for (uint32_t i = 0; model->labels && i < model->config.n_labels; i++)
+        cr_free(model->labels[i]);
+    cr_free(model->labels);
     cr_free(model->weights_path);
     cr_free(model->path);
     cr_free(model->name);
@@ -341,6 +362,10 @@ void cr_model_fill_positions(const cr_model *model, const int32_t *ids,
     for (size_t i = 0; i < n; i++)
         positions[i] =
             c->is_roberta && ids[i] == c->pad_id ? (uint32_t)c->pad_id : next++;
+}
+
+const char *const *cr_model_get_labels(const cr_model *model) {
+    return (const char *const *)model->labels;
 }
 
 const cr_tokenizer *cr_model_get_tokenizer(const cr_model *model) {

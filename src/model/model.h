@@ -28,7 +28,8 @@ enum {
     CR_MAX_HEADS = 256,
     CR_MAX_INTERMEDIATE = 32768,
     CR_MAX_VOCAB = 2000000,
-    CR_MAX_POSITIONS = 65536
+    CR_MAX_POSITIONS = 65536,
+    CR_MAX_LABELS = 1024
 };
 
 typedef struct cr_model_config {
@@ -43,7 +44,7 @@ typedef struct cr_model_config {
     bool is_roberta;
     int32_t pad_id;
     uint32_t n_types;  /* 1 or 2 */
-    uint32_t n_labels; /* 1 */
+    uint32_t n_labels; /* 1: a score; more: classes */
     float layer_norm_eps;
     cr_hidden_act hidden_act;
     cr_activation activation; /* of the score; never CR_ACTIVATION_MODEL */
@@ -62,6 +63,8 @@ void cr_model_close(cr_model *model);
 const char *cr_model_path(const cr_model *model);
 const char *cr_model_name(const cr_model *model);
 const cr_model_config *cr_model_get_config(const cr_model *model);
+/* The names of the labels, [n_labels]. */
+const char *const *cr_model_get_labels(const cr_model *model);
 const cr_tokenizer *cr_model_get_tokenizer(const cr_model *model);
 
 /* Rows of the position table: a few more than positions for RoBERTa. */

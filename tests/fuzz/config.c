@@ -19,7 +19,7 @@ static void check(const cr_model_config *c) {
     assert(c->max_length >= CR_MIN_PAIR_TOKENS);
     assert(c->max_length <= c->max_positions);
     assert(c->n_types == 1 || c->n_types == 2);
-    assert(c->n_labels == 1);
+    assert(c->n_labels >= 1 && c->n_labels <= CR_MAX_LABELS);
     assert(c->layer_norm_eps > 0 && c->layer_norm_eps <= 1);
     assert(c->activation != CR_ACTIVATION_MODEL);
 }
@@ -49,6 +49,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     assert(status == CR_OK || error.message[0] != '\0');
     if (status == CR_OK)
         check(&config);
+    char room[CR_LABEL_BYTES];
+    for (uint32_t i = 0; status == CR_OK && i < config.n_labels; i++)
+        assert(cr_config_label(&files, i, room));
     cr_config_files_fini(&files);
     return 0;
 }

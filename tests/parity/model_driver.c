@@ -3,8 +3,9 @@
  *     model_driver PAIRS FOLDER...
  *
  * PAIRS is a JSON list of [query, passage]. Prints one JSON object a folder:
- * status and message, and where it opens the activation, the limit on tokens
- * and for every pair ids and type ids at that limit, and the score. */
+ * status and message, and where it opens the activation, the limit on tokens,
+ * the labels, and for every pair ids and type ids at that limit, and the score
+ * of each label. */
 #include "base/mem.h"
 #include "model/model.h"
 
@@ -47,12 +48,13 @@ static json_t *encode(const cr_model *model, const json_t *pair) {
 }
 
 static json_t *score(const char *folder, const json_t *pairs) {
-    enum { MAX_PAIRS = 64 };
+    enum { MAX_PAIRS = 64, MAX_LABELS = 32 };
     cr_pair texts[MAX_PAIRS];
-    float scores[MAX_PAIRS];
+    float scores[MAX_PAIRS * MAX_LABELS];
     size_t n = json_array_size(pairs);
     cr_options options;
     cr_ranker *ranker;
+    cr_ranker_info info;
     cr_error error;
     cr_options_init(&options);
     options.model = folder;
@@ -63,12 +65,17 @@ static json_t *score(const char *folder, const json_t *pairs) {
     for (size_t i = 0; i < n; i++)
         texts[i] = (cr_pair){text_of(json_array_get(pairs, i), 0),
                              text_of(json_array_get(pairs, i), 1)};
-    if (cr_ranker_open(&options, &ranker, &error) != CR_OK ||
-        cr_score(ranker, texts, n, scores, &error) != CR_OK)
+    if (cr_ranker_open(&options, &ranker, &error) != CR_OK)
+        die(error.message);
+    cr_ranker_get_info(ranker, &info);
+    if (info.n_labels > MAX_LABELS)
+        die("more than 32 labels");
+    if (cr_score_labels(ranker, texts, n, info.n_labels, scores, &error) !=
+        CR_OK)
         die(error.message);
     cr_ranker_close(ranker);
     json_t *list = json_array();
-    for (size_t i = 0; i < n; i++)
+    for (size_t i = 0; i < n * info.n_labels; i++)
         json_array_append_new(list, json_real((double)scores[i]));
     return list;
 }
@@ -85,6 +92,11 @@ static json_t *describe(const char *folder, const json_t *pairs) {
     json_t *encoded = json_array();
     for (size_t i = 0; i < json_array_size(pairs); i++)
         json_array_append_new(encoded, encode(model, json_array_get(pairs, i)));
+    json_t *labels = json_array();
+    for (uint32_t i = 0; i < config->n_labels; i++)
+        json_array_append_new(labels,
+                              json_string(cr_model_get_labels(model)[i]));
+    json_object_set_new(result, "labels", labels);
     json_object_set_new(result, "activation",
                         json_string(activation_name(config->activation)));
     json_object_set_new(result, "max_length", json_integer(config->max_length));

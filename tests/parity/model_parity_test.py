@@ -1,8 +1,8 @@
 """Model folders: ours against sentence-transformers itself.
 
 Each case is a small generated folder with something changed. Where both open
-it, activation, limit on tokens, ids and type ids must be equal and scores agree
-to rounding; where we refuse, the case says so. The reference needs torch, so it is looked for in
+it, activation, limit on tokens, labels, ids and type ids must be equal and
+scores agree to rounding; where we refuse, the case says so. The reference needs torch, so it is looked for in
 CROSSRANK_REFERENCE_PYTHON (an interpreter with sentence-transformers)."""
 
 import importlib.util
@@ -243,6 +243,29 @@ def shape_cases():
     yield shape("many-positions", positions=333)
 
 
+def label_cases():
+    """Models that classify: a pair has a score for each label."""
+    def case(name, n, activation="", **changes):
+        return Case(f"labels-{name}", {"labels": n, "activation": activation},
+                    config(**changes))
+
+    for n in (1, 2, 3, 16, 17, 32):
+        yield case(f"{n}", n)
+    yield case("identity", 3, IDENTITY)
+    yield case("sigmoid", 3, SIGMOID)
+    yield case("tanh", 2, TANH)
+    yield case("names", 3, id2label={"2": "neutral", "0": "contradiction",
+                                     "1": "Größe 1"}, label2id=DROP)
+    yield case("number", 3, id2label=DROP, label2id=DROP, num_labels=3)
+    yield case("number-one", 1, id2label=DROP, label2id=DROP, num_labels=1)
+    yield case("both", 3, num_labels=3)
+    yield case("neither", 2, id2label=DROP, label2id=DROP)
+    yield case("one-class", 3, problem_type="single_label_classification")
+    yield case("many-classes", 3, problem_type="multi_label_classification")
+    yield Case("labels-saved", {"labels": 3, "activation": ""}, {},
+               saved({**CROSS, "activation_fn": SIGMOID}))
+
+
 def vocab_cases():
     base = "[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\nthe\na\nb\nc\n##b\n"
 
@@ -278,7 +301,12 @@ def refused_cases():
                       tokenizer_class="PreTrainedTokenizerFast"))
     yield refused("normalized", "normalized", files=tokenizer_config(
         added_tokens_decoder={"5": added("[unused0]", normalized=True)}))
-    yield refused("labels", "id2label", shape={"labels": 2})
+    yield refused("label-gap", "id2label", shape={"labels": 2}, files=config(
+        id2label={"0": "a", "2": "b"}))
+    yield refused("label-twice", "id2label", shape={"labels": 2}, files=config(
+        id2label={"0": "a", "1": "a"}))
+    yield refused("label-counts", "num_labels", shape={"labels": 2},
+                  files=config(num_labels=3))
     yield refused("act", "hidden_act", shape={"act": "silu"})
     yield refused("architecture", "BertForSequenceClassification",
                   files=config(architectures=["BertModel"]))
@@ -290,7 +318,7 @@ def refused_cases():
 
 
 CASES = [*activation_cases(), *tokenizer_cases(), *vocab_cases(),
-         *shape_cases(), *refused_cases()]
+         *shape_cases(), *label_cases(), *refused_cases()]
 
 
 def load(path):
@@ -360,6 +388,7 @@ def test_folder_is_read_as_sentence_transformers_reads_it(case, results):
     assert reference["status"] == "CR_OK", reference["message"]
     assert ours["status"] == "CR_OK", ours["message"]
     assert ours["activation"] == reference["activation"]
+    assert ours["labels"] == reference["labels"]
     assert ours["max_length"] == reference["max_length"]
     for pair, a, b in zip(PAIRS, ours["pairs"], reference["pairs"]):
         assert a == b, pair

@@ -29,10 +29,13 @@ def describe(folder, pairs):
             types = features.get("token_type_ids")
             types = types[0].tolist() if types is not None else [0] * len(ids)
             encoded.append(list(map(list, zip(ids, types))))
+        names = model.config.id2label
         return {"status": "CR_OK",
+                "labels": [names.get(i) for i in range(model.num_labels)],
                 "activation": type(model.activation_fn).__name__,
                 "max_length": int(model.max_seq_length), "pairs": encoded,
-                "scores": [float(score) for score in model.predict(pairs)]}
+                "scores": [float(score)
+                           for score in model.predict(pairs).ravel()]}
     except Exception as fault:  # whatever it is, this folder does not load
         return {"status": "failed",
                 "message": f"{type(fault).__name__}: {fault}"[:500]}

@@ -42,6 +42,7 @@ typedef struct parsed {
     cr_status status;
     cr_model_config config;
     bool lowercases;
+    char last_label[64];
     cr_error error;
 } parsed;
 
@@ -79,6 +80,10 @@ static parsed parse(texts t) {
     }
     if (p.status == CR_OK)
         p.status = cr_config_read(&files, &p.config, &p.lowercases, &p.error);
+    char room[CR_LABEL_BYTES];
+    if (p.status == CR_OK)
+        snprintf(p.last_label, sizeof p.last_label, "%s",
+                 cr_config_label(&files, p.config.n_labels - 1, room));
     cr_config_files_fini(&files);
     return p;
 }
@@ -142,13 +147,15 @@ static const struct {
     {"layer_norm_eps", "1.5", NULL, "1e-30..1"},
     {"layer_norm_eps", "1e-40", "1e-40", "1e-30..1"},
     {"layer_norm_eps", "\"1e-12\"", NULL, "1e-30..1"},
-    {"id2label", NULL, "missing", "one label"},
-    {"id2label", "{}", "an object of 0", "one label"},
-    {"id2label", "{\"0\": \"a\", \"1\": \"b\"}", "an object of 2", "one label"},
-    {"id2label", "[\"a\"]", NULL, "one label"},
-    {"num_labels", "2", NULL, "one label"},
-    {"num_labels", "0", NULL, "one label"},
-    {"num_labels", "1.0", "1", "one label"},
+    {"id2label", "{}", "an object of 0", "1..1024 labels"},
+    {"id2label", "[\"a\"]", NULL, "1..1024 labels"},
+    {"id2label", "{\"1\": \"a\", \"2\": \"b\"}", "an object of 2", "a gap"},
+    {"id2label", "{\"0\": \"a\", \"1\": 1}", "an object of 2", "a name"},
+    {"id2label", "{\"0\": \"a\", \"1\": \"a\"}", "an object of 2", "alike"},
+    {"num_labels", "2", NULL, "agree"},
+    {"num_labels", "0", NULL, "1..1024"},
+    {"num_labels", "1025", NULL, "1..1024"},
+    {"num_labels", "1.0", "1", "1..1024"},
     {"problem_type", "\"single_label_classification\"", NULL, "regression"},
     {"problem_type", "\"other\"", NULL, "regression"},
     {"problem_type", "3", NULL, "regression"},
@@ -275,6 +282,43 @@ static void roberta_that_is_none_is_refused(void **state) {
         parsed p = parse((texts){.config = config});
         assert_int_not_equal(p.status, CR_OK);
         tiny_expect_message(p.error.message, rows[i].parts);
+    }
+}
+
+/* Number, activation where none is stated, and the name of the last label, as
+ * tests/parity/model_parity_test.py holds them to the original. */
+static void labels_are_counted_as_transformers_does(void **state) {
+    (void)state;
+    static const struct {
+        const char *fields;
+        uint32_t n;
+        const char *last;
+    } rows[] = {
+        {"\"id2label\": {\"0\": \"relevance\"}", 1, "relevance"},
+        {"\"id2label\": {\"7\": \"x\"}", 1, "LABEL_0"},
+        {"\"id2label\": {\"1\": \"b\", \"2\": \"c\", \"0\": \"a\"}", 3, "c"},
+        {"\"id2label\": {\"0\": \"a\", \"1\": \"b\"}, \"num_labels\": 2", 2,
+         "b"},
+        {"\"num_labels\": 11", 11, "LABEL_10"},
+        {"\"id2label\": null", 2, "LABEL_1"},
+        {"\"num_labels\": 3, \"problem_type\": \"single_label_classification\"",
+         3, "LABEL_2"},
+        {"\"num_labels\": 3, \"problem_type\": \"multi_label_classification\"",
+         3, "LABEL_2"},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        char config[300];
+        snprintf(config, sizeof config,
+                 "{\"architectures\": [\"BertForSequenceClassification\"], %s}",
+                 rows[i].fields);
+        parsed p = parse((texts){.config = config});
+        if (p.status != CR_OK)
+            fail_msg("%s", p.error.message);
+        assert_int_equal(p.config.n_labels, rows[i].n);
+        assert_int_equal(p.config.activation, rows[i].n == 1
+                                                  ? CR_ACTIVATION_SIGMOID
+                                                  : CR_ACTIVATION_NONE);
+        assert_string_equal(p.last_label, rows[i].last);
     }
 }
 
@@ -527,6 +571,7 @@ int main(void) {
         cmocka_unit_test(defaults_are_those_of_bert_config),
         cmocka_unit_test(roberta_counts_positions_behind_padding),
         cmocka_unit_test(roberta_that_is_none_is_refused),
+        cmocka_unit_test(labels_are_counted_as_transformers_does),
         cmocka_unit_test(fields_without_influence_are_ignored),
         cmocka_unit_test(activations_of_layers_are_read),
         cmocka_unit_test(activations_are_found_in_order),

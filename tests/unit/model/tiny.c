@@ -150,12 +150,13 @@ static const struct {
     {"bert.encoder.layer.0.output.LayerNorm.bias", 4, 0},
     {"bert.pooler.dense.weight", 4, 4},
     {"bert.pooler.dense.bias", 4, 0},
-    {"classifier.weight", 1, 4},
+    {"classifier.weight", 1, 4}, /* rows: labels */
     {"classifier.bias", 1, 0},
 };
 enum { N_TENSORS = sizeof TENSORS / sizeof TENSORS[0] };
 
-void tiny_write_weights(const tiny_folder *folder, tiny_rename *rename) {
+static void write_weights(const tiny_folder *folder, unsigned n_labels,
+                          tiny_rename *rename) {
     char header[8192];
     float data[1024];
     size_t len = (size_t)snprintf(header, sizeof header, "{"), n = 0;
@@ -164,11 +165,11 @@ void tiny_write_weights(const tiny_folder *folder, tiny_rename *rename) {
         snprintf(name, sizeof name, "%s", TENSORS[i].name);
         if (rename && !rename(TENSORS[i].name, name, sizeof name))
             continue;
-        size_t size =
-            TENSORS[i].rows * (TENSORS[i].columns ? TENSORS[i].columns : 1);
+        unsigned rows = TENSORS[i].rows == 1 ? n_labels : TENSORS[i].rows;
+        size_t size = rows * (TENSORS[i].columns ? TENSORS[i].columns : 1);
         char shape[32];
         snprintf(shape, sizeof shape, TENSORS[i].columns ? "%u, %u" : "%u",
-                 TENSORS[i].rows, TENSORS[i].columns);
+                 rows, TENSORS[i].columns);
         len +=
             (size_t)snprintf(header + len, sizeof header - len,
                              "%s\"%s\": {\"dtype\": \"F32\", \"shape\": [%s], "
@@ -183,11 +184,37 @@ void tiny_write_weights(const tiny_folder *folder, tiny_rename *rename) {
     tiny_write_safetensors(folder, "model.safetensors", header, data, 4 * n);
 }
 
-void tiny_write_model(const tiny_folder *folder) {
-    tiny_write_text(folder, "config.json", TINY_CONFIG);
+void tiny_write_weights(const tiny_folder *folder, tiny_rename *rename) {
+    write_weights(folder, 1, rename);
+}
+
+static void write_model(const tiny_folder *folder, const char *config,
+                        unsigned n_labels) {
+    tiny_write_text(folder, "config.json", config);
     tiny_write_text(folder, "tokenizer.json", TINY_TOKENIZER);
     tiny_write_text(folder, "tokenizer_config.json", TINY_TOKENIZER_CONFIG);
-    tiny_write_weights(folder, NULL);
+    write_weights(folder, n_labels, NULL);
+}
+
+void tiny_write_model(const tiny_folder *folder) {
+    write_model(folder, TINY_CONFIG, 1);
+}
+
+void tiny_write_classifier(const tiny_folder *folder, const char *const *labels,
+                           unsigned n) {
+    json_t *config = json_loads(TINY_CONFIG, 0, NULL);
+    json_t *names = json_object();
+    for (unsigned i = 0; i < n; i++)
+        assert_int_equal(json_object_set_new(names,
+                                             (char[]){(char)('0' + i), '\0'},
+                                             json_string(labels[i])),
+                         0);
+    assert_int_equal(json_object_set_new(config, "id2label", names), 0);
+    char *text = json_dumps(config, 0);
+    assert_non_null(text);
+    write_model(folder, text, n);
+    cr_free(text);
+    json_decref(config);
 }
 
 /* ---- Expectations ------------------------------------------------------- */

@@ -32,6 +32,11 @@ extern const char TINY_TOKENIZER_CONFIG[];
 enum { TINY_VOCAB_SIZE = 12 };
 void tiny_write_model(const tiny_folder *folder);
 
+/* The same with a score for each of n labels, n < 10; after
+ * tiny_watch_jansson. */
+void tiny_write_classifier(const tiny_folder *folder, const char *const *labels,
+                           unsigned n);
+
 /* The same weights with names passed through `rename` (NULL: as they are),
  * which writes the new name, or returns false to leave the tensor out. */
 typedef bool tiny_rename(const char *name, char *renamed, size_t size);
