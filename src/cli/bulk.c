@@ -34,36 +34,38 @@ typedef struct bulk_run {
     uint64_t n_records;
     uint64_t n_scored;
     cr_pair *pairs; /* [CR_WINDOW_ITEMS], the window's good ones */
-    float *scores;  /* [CR_WINDOW_ITEMS] */
+    uint32_t n_labels;
+    float *scores; /* [CR_WINDOW_ITEMS][n_labels] */
 } bulk_run;
 
 static cr_status hand_on(bulk_run *run, const cr_window *window, size_t item,
-                         const float *score, cr_error *error) {
+                         const float *scores, cr_error *error) {
     cr_bulk_result result = {run->n_records++, cr_window_pair(window, item),
-                             score};
-    if (!score) {
+                             window->format, scores};
+    if (!scores) {
         cr_progress_clear(&run->progress);
         cr_bad_records_note(&run->bad, result.pair.passage);
     }
     return run->bulk->result(run->bulk->context, &result, error);
 }
 
-/* Hands on items from *item on: bad ones, and n_scores good ones. Bad ones
+/* Hands on items from *item on: bad ones, and n_scored good ones. Bad ones
  * behind the last good one go along. */
 static cr_status hand_on_slice(bulk_run *run, const cr_window *window,
                                size_t n_items, size_t *item,
-                               const float *scores, size_t n_scores,
+                               const float *scores, size_t n_scored,
                                cr_error *error) {
     cr_status status = CR_OK;
     size_t used = 0;
     while (status == CR_OK && *item < n_items &&
-           (window->items[*item].bad || used < n_scores)) {
+           (window->items[*item].bad || used < n_scored)) {
         bool bad = window->items[*item].bad;
-        status = hand_on(run, window, *item, bad ? NULL : scores + used, error);
+        status = hand_on(run, window, *item,
+                         bad ? NULL : scores + used * run->n_labels, error);
         used += !bad;
         ++*item;
     }
-    run->n_scored += n_scores;
+    run->n_scored += n_scored;
     if (status == CR_OK && run->bulk->slice_done)
         status = run->bulk->slice_done(run->bulk->context, error);
     return status;
@@ -135,12 +137,17 @@ static cr_status run_all(bulk_run *run, cr_error *error) {
 
 cr_status cr_bulk_run(const cr_bulk *bulk, cr_ranker *ranker,
                       cr_bulk_outcome *outcome, cr_error *error) {
-    bulk_run run = {
-        .bulk = bulk, .ranker = ranker, .bad = {.quiet = bulk->quiet}};
+    cr_ranker_info info;
+    cr_ranker_get_info(ranker, &info);
+    bulk_run run = {.bulk = bulk,
+                    .ranker = ranker,
+                    .pace = {.n_labels = info.n_labels},
+                    .bad = {.quiet = bulk->quiet},
+                    .n_labels = info.n_labels};
     double began = cr_seconds();
     *outcome = (cr_bulk_outcome){0};
     run.pairs = cr_calloc(CR_WINDOW_ITEMS, sizeof *run.pairs);
-    run.scores = cr_calloc(CR_WINDOW_ITEMS, sizeof *run.scores);
+    run.scores = cr_calloc(CR_WINDOW_ITEMS, info.n_labels * sizeof *run.scores);
     cr_status status = CR_OK;
     if (!run.pairs || !run.scores)
         status =

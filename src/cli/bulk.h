@@ -24,7 +24,8 @@ void cr_bad_records_end(const cr_bad_records *bad);
 typedef struct cr_bulk_result {
     uint64_t index; /* of the record in the input, from 0 */
     cr_pair pair;
-    const float *score; /* NULL: the record is bad */
+    cr_record_format format; /* of the input */
+    const float *scores;     /* [labels of the model]; NULL: a bad record */
 } cr_bulk_result;
 
 typedef struct cr_bulk {

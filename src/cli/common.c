@@ -113,6 +113,19 @@ cr_status cr_common_open(const cr_common *common, cr_ranker **ranker,
     return status == CR_OK ? cr_ranker_open(&options, ranker, error) : status;
 }
 
+cr_status cr_common_open_single(const cr_common *common, cr_ranker **ranker,
+                                cr_error *error) {
+    cr_status status = cr_common_open(common, ranker, error);
+    if (status != CR_OK)
+        return status;
+    status = cr_score(*ranker, NULL, 0, NULL, error); /* whether it could */
+    if (status != CR_OK) {
+        cr_ranker_close(*ranker);
+        *ranker = NULL;
+    }
+    return status;
+}
+
 void cr_common_note_cut(const cr_common *common, const cr_ranker *ranker) {
     cr_ranker_info info;
     cr_ranker_get_info(ranker, &info);

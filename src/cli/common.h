@@ -80,6 +80,11 @@ cr_status cr_common_options(const cr_common *common,
 cr_status cr_common_open(const cr_common *common, cr_ranker **ranker,
                          cr_error *error);
 
+/* The same for what needs one score a pair: CR_ERR_UNSUPPORTED where the model
+ * has several labels. */
+cr_status cr_common_open_single(const cr_common *common, cr_ranker **ranker,
+                                cr_error *error);
+
 /* Says on standard error how many of the scored pairs were cut, if any: what
  * a model does not see should not go unnoticed. */
 void cr_common_note_cut(const cr_common *common, const cr_ranker *ranker);

@@ -50,7 +50,7 @@ static cr_status score_all(const eval_options *o, cr_ranker *ranker,
                            const cr_collection *collection, float *scores,
                            cr_error *error) {
     size_t n = collection->n_candidates, at = 0, n_done;
-    cr_pace pace = {0};
+    cr_pace pace = {.n_labels = 1};
     cr_progress progress;
     cr_status status = CR_OK;
     cr_pair *pairs = make_pairs(collection, error);
@@ -247,7 +247,7 @@ static int run(int argc, char **argv) {
     cr_error error;
     cr_ranker *ranker = NULL;
     cr_collection collection = {0};
-    cr_status status = cr_common_open(&o.common, &ranker, &error);
+    cr_status status = cr_common_open_single(&o.common, &ranker, &error);
     if (status == CR_OK)
         status =
             cr_collection_open(o.folder, o.run, o.depth, &collection, &error);

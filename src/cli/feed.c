@@ -85,6 +85,7 @@ static cr_status hand_over(cr_feed *feed, const cr_pair *pair, bool bad,
     *go_on = !feed->stop;
     if (*go_on)
         status = put_item(feed->filling, pair, &feed->lines, bad, error);
+    feed->filling->format = feed->format;
     if (is_full(feed->filling))
         pthread_cond_signal(&feed->ready);
     pthread_mutex_unlock(&feed->mutex);

@@ -30,6 +30,7 @@ typedef struct cr_window {
     cr_feed_item *items; /* [CR_WINDOW_ITEMS] */
     size_t n;
     cr_buf text;
+    cr_record_format format; /* of the file; CR_FORMAT_AUTO: not yet known */
 } cr_window;
 
 typedef struct cr_feed cr_feed;

@@ -16,6 +16,7 @@
 
 /* Everything that is told, gathered first. */
 typedef struct info_facts {
+    const cr_ranker *open;
     cr_ranker_info ranker;
     char sha256[CR_SHA256_HEX_BYTES];
     cr_cpu_count cpus;
@@ -56,6 +57,7 @@ static cr_status read_sha256(const char *path, char hex[CR_SHA256_HEX_BYTES],
 
 static cr_status gather(const cr_common *common, const cr_ranker *ranker,
                         info_facts *facts, cr_error *error) {
+    facts->open = ranker;
     cr_ranker_get_info(ranker, &facts->ranker);
     facts->cpus = cr_cpus_count();
     facts->threads_from = threads_from(common, &facts->cpus);
@@ -126,6 +128,16 @@ static const char *activation_name(cr_activation activation) {
     return NAMES[activation];
 }
 
+static void put_labels(cr_out *out, const info_facts *f) {
+    cr_out_text(out, "\"label_names\":[");
+    for (uint32_t i = 0; i < f->ranker.n_labels; i++) {
+        const char *name = cr_label_name(f->open, i);
+        cr_out_text(out, i ? "," : "");
+        cr_out_json(out, (cr_text){name, strlen(name)});
+    }
+    cr_out_text(out, "],");
+}
+
 static void put_model(cr_out *out, const info_facts *f) {
     const cr_ranker_info *r = &f->ranker;
     cr_out_text(out, "\"model\":{");
@@ -140,6 +152,7 @@ static void put_model(cr_out *out, const info_facts *f) {
                   "\"max_length\":%u,",
                   r->n_layers, r->hidden_size, r->n_heads, r->intermediate_size,
                   r->vocab_size, r->n_labels, r->max_length);
+    put_labels(out, f);
     put_string(out, "truncation", CR_TRUNCATION_CHOICES[r->truncation]);
     cr_out_text(out, ",");
     put_string(out, "activation", activation_name(r->activation));
@@ -253,6 +266,13 @@ static void write_text(cr_out *out, const info_facts *f) {
     cr_out_printf(out, "backend    %s on %s\n", r->backend, r->device);
     cr_out_printf(out, "dtype      %s, from %s: %s\n", r->dtype, f->dtype_from,
                   dtype_reason(f));
+    if (r->n_labels > 1) {
+        cr_out_text(out, "labels    ");
+        for (uint32_t i = 0; i < r->n_labels; i++)
+            cr_out_printf(out, "%s %.40s", i ? "," : "",
+                          cr_label_name(f->open, i));
+        cr_out_text(out, "\n");
+    }
     write_backends(out);
     write_components(out);
     cr_out_printf(out, "isa        %s, of", r->isa[0] ? r->isa : "none");
@@ -325,9 +345,9 @@ const cr_command cr_command_info = {
         "missing_backends (with how\n"
         "to get them), components, missing_components, model (name, path, "
         "sha256 of the\n"
-        "weights, layers, hidden, heads, ..., activation: what a score is), "
-        "memory_bytes\n"
-        "and limits.\n"
+        "weights, layers, hidden, heads, ..., labels, label_names, "
+        "activation: what a\n"
+        "score is), memory_bytes and limits.\n"
         "\n"
         "--peak adds peak_gflops: for fp32, bf16 and int8 the billions of "
         "operations a\n"

@@ -35,7 +35,8 @@ cr_status cr_pace_score(cr_pace *pace, cr_ranker *ranker, const cr_pair *pairs,
     double began = cr_seconds(), cost = 0;
     *n_done = 0;
     n = cr_pace_take(pace, pairs, n);
-    cr_status status = cr_score(ranker, pairs, n, scores, error);
+    cr_status status =
+        cr_score_labels(ranker, pairs, n, pace->n_labels, scores, error);
     if (status != CR_OK)
         return status;
     double seconds = cr_seconds() - began;

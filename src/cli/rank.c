@@ -73,7 +73,7 @@ static cr_status keep(void *context, const cr_bulk_result *result,
                       cr_error *error) {
     ranking *kept = context;
     cr_text text = result->pair.passage;
-    if (!result->score)
+    if (!result->scores)
         return CR_OK;
     cr_status status = make_room(kept, error);
     if (status != CR_OK)
@@ -87,7 +87,7 @@ static cr_status keep(void *context, const cr_bulk_result *result,
     if (!copy)
         return cr_fail_memory(error, text.len, "a passage; --top N needs less");
     kept->entries[kept->n++] =
-        (entry){*result->score, result->index, {copy, text.len}};
+        (entry){*result->scores, result->index, {copy, text.len}};
     kept->kept_bytes += text.len;
     return CR_OK;
 }
@@ -216,7 +216,7 @@ static int rank_file(const rank_options *o, const char *path) {
                     .context = &kept,
                     .result = keep};
     common.activation = CR_ACTIVATION_NONE;
-    cr_status status = cr_common_open(&common, &ranker, &error);
+    cr_status status = cr_common_open_single(&common, &ranker, &error);
     if (status != CR_OK)
         return cr_command_fail(&error);
     status = cr_bulk_run(&bulk, ranker, &outcome, &error);

@@ -1,22 +1,51 @@
-/* crossrank score: one score a line for every pair of a file. */
+/* crossrank score: one score a line for every pair of a file, or one for each
+ * label of a model that has several. */
 #include "cli/bulk.h"
 #include "cli/command.h"
 #include "cli/out.h"
 
+#include <string.h>
 #include <unistd.h>
 
-static cr_status write_score(void *context, const cr_bulk_result *result,
-                             cr_error *error) {
+typedef struct score_lines {
+    cr_out out;
+    const cr_ranker *ranker;
+    uint32_t n_labels;
+} score_lines;
+
+/* {"LABEL":SCORE,...} */
+static void write_object(score_lines *lines, const float *scores) {
+    for (uint32_t i = 0; i < lines->n_labels; i++) {
+        const char *name = cr_label_name(lines->ranker, i);
+        cr_out_text(&lines->out, i ? "," : "{");
+        cr_out_json(&lines->out, (cr_text){name, strlen(name)});
+        cr_out_printf(&lines->out, ":%.9g", (double)scores[i]);
+    }
+    cr_out_text(&lines->out, "}\n");
+}
+
+static void write_columns(score_lines *lines, const float *scores) {
+    for (uint32_t i = 0; i < lines->n_labels; i++)
+        cr_out_printf(&lines->out, "%s%.9g", i ? "\t" : "", (double)scores[i]);
+    cr_out_text(&lines->out, "\n");
+}
+
+static cr_status write_result(void *context, const cr_bulk_result *result,
+                              cr_error *error) {
+    score_lines *lines = context;
     (void)error;
-    if (result->score)
-        cr_out_printf(context, "%.9g\n", (double)*result->score);
+    if (!result->scores)
+        cr_out_text(&lines->out, "null\n");
+    else if (lines->n_labels > 1 && result->format == CR_FORMAT_JSON)
+        write_object(lines, result->scores);
     else
-        cr_out_text(context, "null\n");
+        write_columns(lines, result->scores);
     return CR_OK;
 }
 
 static cr_status flush(void *context, cr_error *error) {
-    return cr_out_flush(context, error);
+    score_lines *lines = context;
+    return cr_out_flush(&lines->out, error);
 }
 
 static int run(int argc, char **argv) {
@@ -39,8 +68,8 @@ static int run(int argc, char **argv) {
                                 &operands, 1);
     if (code != CR_GO_ON)
         return code;
-    cr_out out;
-    cr_out_init(&out, STDOUT_FILENO, "standard output");
+    score_lines lines = {.n_labels = 1};
+    cr_out_init(&lines.out, STDOUT_FILENO, "standard output");
     cr_bulk bulk = {.path = path[0],
                     .kind = CR_RECORD_PAIR,
                     .format = (cr_record_format)format,
@@ -48,15 +77,19 @@ static int run(int argc, char **argv) {
                     .quiet = common.quiet,
                     /* On a terminal the scores themselves are progress. */
                     .show_progress = !isatty(STDOUT_FILENO),
-                    .context = &out,
-                    .result = write_score,
+                    .context = &lines,
+                    .result = write_result,
                     .slice_done = flush};
     cr_error error;
     cr_ranker *ranker;
+    cr_ranker_info info;
     cr_bulk_outcome outcome;
     cr_status status = cr_common_open(&common, &ranker, &error);
     if (status != CR_OK)
         return cr_command_fail(&error);
+    cr_ranker_get_info(ranker, &info);
+    lines.ranker = ranker;
+    lines.n_labels = info.n_labels;
     status = cr_bulk_run(&bulk, ranker, &outcome, &error);
     cr_common_note_cut(&common, ranker);
     cr_ranker_close(ranker);
@@ -87,6 +120,14 @@ const cr_command cr_command_score = {
         "error, as is a line over 32 MiB. The first error stops the run with "
         "exit code\n"
         "3, after the scores of all lines before it.\n"
+        "\n"
+        "A model of several labels (num_labels > 1) gives a line with a score "
+        "for each:\n"
+        "columns between tabs, in the order of label_names of crossrank info "
+        "--json; for\n"
+        "JSON lines an object {\"LABEL\":SCORE,...}. Scores are logits where "
+        "neither the\n"
+        "model nor --activation says otherwise.\n"
         "\n"
         "Standard error says how many pairs were longer than the model reads, "
         "if any, and\n"

@@ -120,7 +120,11 @@ static cr_status ranker_options(const run *r, bool judge, cr_options *options) {
 static cr_status open_ranker(const run *r, bool judge, cr_ranker **ranker) {
     cr_options o;
     cr_status status = ranker_options(r, judge, &o);
-    return status == CR_OK ? cr_ranker_open(&o, ranker, r->b->error) : status;
+    if (status == CR_OK)
+        status = cr_ranker_open(&o, ranker, r->b->error);
+    if (status == CR_OK) /* whether it gives one score a pair */
+        status = cr_score(*ranker, NULL, 0, NULL, r->b->error);
+    return status;
 }
 
 static cr_status read_batching(const run *r, cr_batching *batching) {
