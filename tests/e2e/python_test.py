@@ -331,6 +331,38 @@ def test_activations(package, encoder, pairs):
         assert own.predict(pairs).tolist() == sigmoid.tolist()
 
 
+def test_several_labels(package, crossrank, root, pairs, tmp_path):
+    subprocess.run([sys.executable, root / "tools/make_tiny_model.py",
+                    tmp_path, "--labels", "3"], check=True)
+    done = crossrank("score", "--model", tmp_path, "--dtype", "fp32",
+                     "--format", "jsonl", "-", stdin="".join(json.dumps(
+                         {"query": q, "passage": p}) + "\n"
+                         for q, p in pairs).encode())
+    rows = [json.loads(line) for line in done.stdout.splitlines()]
+    with package.CrossEncoder(tmp_path, dtype="fp32") as encoder:
+        assert encoder.num_labels == 3
+        assert list(encoder.id2label.values()) == list(rows[0])
+        scores = encoder.predict(pairs)
+        assert (scores.shape, scores.dtype) == ((len(pairs), 3), np.float32)
+        assert scores.tolist() == [list(map(np.float32, row.values()))
+                                   for row in rows]
+        assert encoder.predict(pairs[0]).tolist() == scores[0].tolist()
+        assert encoder.predict([]).shape == (0, 3)
+        odds = encoder.predict(pairs, apply_softmax=True)
+        np.testing.assert_allclose(odds.sum(axis=1), 1, rtol=1e-6)
+        assert (odds.argmax(axis=1) == scores.argmax(axis=1)).all()
+        seen = []
+        last = encoder.predict(pairs, activation_fn=lambda x:
+                               (seen.append(x.shape), x[:, 2])[1])
+        assert seen == [scores.shape]
+        assert last.tolist() == scores[:, 2].tolist()
+        with pytest.raises(package.UnsupportedModelError,
+                           match="num_labels=1.* has 3"):
+            encoder.rank("a", ["b"])
+        with pytest.raises(ValueError):
+            encoder.rank("a", [])
+
+
 def test_what_is_accepted_and_what_is_refused(package, encoder):
     pair = ("a", "b")
     score = encoder.predict(pair)
@@ -652,7 +684,19 @@ for arguments in ({}, {"batch_size": 7}, {"activation_fn": None},
         a = theirs.predict(inputs, show_progress_bar=False, **arguments)
         b = ours.predict(inputs, show_progress_bar=False, **arguments)
         assert alike(a, b), (arguments, a, b)
+assert ours.num_labels == theirs.num_labels
+assert ours.id2label == theirs.config.id2label
 query, documents = pairs[0][0], [passage for _, passage in pairs]
+if ours.num_labels > 1:
+    for model in (theirs, ours):
+        try:
+            model.rank(query, documents)
+        except ValueError as error:
+            assert "num_labels=1" in str(error), error
+        else:
+            raise AssertionError(model)
+    print(f"{worst:.2g}")
+    sys.exit()
 for arguments in ({}, {"top_k": 5}, {"top_k": 0}, {"top_k": 1000},
                   {"return_documents": True},
                   {"activation_fn": torch.nn.Sigmoid()},
@@ -669,11 +713,19 @@ print(f"{worst:.2g}")
 """
 
 
-def test_results_are_those_of_sentence_transformers(installed, root, pairs):
+@pytest.mark.parametrize("labels", [1, 2, 3])
+def test_results_are_those_of_sentence_transformers(installed, root, pairs,
+                                                    labels, tmp_path):
+    model = root / MODEL
+    if labels > 1:
+        model = tmp_path
+        subprocess.run([sys.executable, root / "tools/make_tiny_model.py",
+                        model, "--labels", str(labels), "--positions", "512",
+                        "--activation", ""], check=True)
     if not pathlib.Path(REFERENCE).exists():
         pytest.skip(f"no interpreter with sentence-transformers at {REFERENCE}:"
                     " set CROSSRANK_REFERENCE_PYTHON")
     chosen = [pair for pair in pairs if len(pair[1]) < 400][-8:]
-    worst = python(installed, COMPARE, root / MODEL, interpreter=REFERENCE,
+    worst = python(installed, COMPARE, model, interpreter=REFERENCE,
                    input=json.dumps(chosen))
     assert float(worst) <= 1e-4

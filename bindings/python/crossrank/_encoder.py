@@ -17,7 +17,7 @@ from typing import cast, overload
 import numpy as np
 
 from . import _library
-from ._errors import ArgumentError
+from ._errors import ArgumentError, UnsupportedModelError
 from ._ranker import Ranker, activate
 
 if TYPE_CHECKING:
@@ -138,7 +138,7 @@ class CrossEncoder:
             otherwise: ``"model"`` (the default: as the model's configuration
             asks), ``"identity"``, ``"sigmoid"``, ``"tanh"``, a
             ``torch.nn.Module``, or a callable that is given float32 logits of
-            the shape [pairs, 1] and returns as many numbers.
+            the shape [pairs, labels] and returns as many rows.
         truncation: ``"longest_first"`` as sentence-transformers does, or
             ``"only_second"``: the passage alone is cut, never the query.
         backend: What computes, one of ``crossrank.backend_names()``.
@@ -246,8 +246,8 @@ class CrossEncoder:
                 level INFO or DEBUG.
             activation_fn: As for the class; None: ``self.activation_fn``. A
                 callable is given all logits at once.
-            apply_softmax: Softmax over a pair's labels, where an activation
-                returns several; models have one label.
+            apply_softmax: Softmax over a pair's labels, after the activation,
+                where there are several.
             convert_to_numpy: False: a list of torch tensors.
             convert_to_tensor: True: one torch tensor.
             device: None, or the device that the model was opened on.
@@ -256,7 +256,9 @@ class CrossEncoder:
 
         Returns:
             numpy.ndarray of float32 with a score a pair; for one pair a
-            numpy.float32. Torch tensors where they were asked for.
+            numpy.float32. Of a model with several labels (``num_labels``) a
+            row of scores a pair, in the order of ``id2label``; for one pair a
+            row. Torch tensors where they were asked for.
         """
         self._check_call(prompt_name, prompt, batch_size, device, pool)
         wants_torch = convert_to_tensor or not convert_to_numpy
@@ -303,7 +305,15 @@ class CrossEncoder:
             where asked for. Equal scores keep the order of the documents.
             Scores of the library's own activations are ordered by their
             logits, which still differ where a sigmoid is 1 twice.
+
+        Raises:
+            UnsupportedModelError: The model has several labels. It is a
+                ValueError, as sentence-transformers has it.
         """
+        if self.num_labels != 1:
+            raise UnsupportedModelError(
+                f"rank() needs a model with num_labels=1, {self._info.model_name}"
+                f" has {self.num_labels}: predict() gives a score for each")
         self._check_call(prompt_name, prompt, batch_size, device, pool)
         texts = documents if isinstance(documents, (list, tuple)) \
             else list(documents)
@@ -343,6 +353,11 @@ class CrossEncoder:
     @property
     def num_labels(self) -> int:
         return self._info.n_labels
+
+    @property
+    def id2label(self) -> dict[int, str]:
+        """What the scores of a row are for, as in the model's config.json."""
+        return dict(enumerate(self._ranker.label_names(self.num_labels)))
 
     # ---- Lifetime -----------------------------------------------------------
 
@@ -401,19 +416,21 @@ class CrossEncoder:
         if show_progress_bar is None:
             show_progress_bar = logger.getEffectiveLevel() in (
                 logging.INFO, logging.DEBUG)
-        logits = np.empty(len(pairs), np.float32)
+        n_labels = self._info.n_labels
+        logits = np.empty((len(pairs), n_labels), np.float32)
         step, first = FIRST_STEP * self._info.threads, 0
         with _progress(len(pairs), show_progress_bar) as bar:
             while first < len(pairs):
                 end = min(first + step, len(pairs))
                 start = time.perf_counter()
-                logits[first:end] = self._ranker.logits(pairs, first, end)
+                logits[first:end] = self._ranker.logits(pairs, first, end,
+                                                        n_labels)
                 seconds = time.perf_counter() - start
                 bar.update(end - first)
                 first = end
                 if seconds < SECONDS_A_STEP / 2:
                     step *= 2
-        return logits
+        return logits if n_labels > 1 else logits[:, 0]
 
     def _check_activation(self, activation: object) -> None:
         if isinstance(activation, str):
@@ -514,21 +531,21 @@ def _picture(pair: Any) -> str:
 
 
 def _call(activation: Callable[[Any], Any], logits: Scores) -> Scores:
-    """What a callable makes of the logits, which it gets as [pairs, 1]."""
+    """What a callable makes of the logits, which it gets as [pairs, labels]."""
     if len(logits) == 0:
         return logits
-    column: Any = logits[:, None].copy()
+    rows: Any = logits.reshape(len(logits), -1).copy()
     torch = sys.modules.get("torch")
     if torch is not None and isinstance(activation, torch.nn.Module):
         with torch.inference_mode():
-            result = activation(torch.from_numpy(column)).cpu().numpy()
+            result = activation(torch.from_numpy(rows)).cpu().numpy()
     else:
-        result = activation(column)
+        result = activation(rows)
     scores = np.ascontiguousarray(result, np.float32)
     if scores.ndim == 0 or len(scores) != len(logits):
         raise ValueError(f"activation_fn returned the shape {scores.shape} "
                          f"for {len(logits)} pairs")
-    if scores.ndim > 1 and scores.shape[-1] == 1:
+    if logits.ndim == 1 and scores.ndim > 1 and scores.shape[-1] == 1:
         scores = scores.squeeze(-1)
     return scores
 

@@ -110,15 +110,21 @@ class Ranker:
             lib.cr_ranker_read_info(pointer, info, ctypes.sizeof(info))
         return info
 
-    def logits(self, pairs: Sequence[tuple[str, str]], first: int,
-               end: int) -> NDArray[np.float32]:
-        """Of pairs[first:end], as the C library gives them."""
+    def label_names(self, n_labels: int) -> list[str]:
+        with self._use() as pointer:
+            return [lib.cr_label_name(pointer, i).decode()
+                    for i in range(n_labels)]
+
+    def logits(self, pairs: Sequence[tuple[str, str]], first: int, end: int,
+               n_labels: int) -> NDArray[np.float32]:
+        """[pairs, labels] of pairs[first:end], as the C library gives them."""
         data, table = _pack(pairs, first, end)
-        out = np.empty(end - first, np.float32)
+        out = np.empty((end - first, n_labels), np.float32)
         error = _library.Error()
         with self._use() as pointer:
-            status = lib.cr_score(pointer, table.ctypes.data, end - first,
-                                  out.ctypes.data, error)
+            status = lib.cr_score_labels(pointer, table.ctypes.data,
+                                         end - first, n_labels,
+                                         out.ctypes.data, error)
         del data  # The table points into it.
         check(status, error)
         return out
