@@ -47,6 +47,11 @@ cr_status cr_encoded_open(const cr_options *options,
     cr_status status = cr_generation_open(
         options, options->threads ? options->threads : cr_cpus_count().cpus, 1,
         &e->generation, error);
+    if (status == CR_OK && e->generation->n_labels != 1)
+        status = cr_fail(error, CR_ERR_UNSUPPORTED,
+                         "the model has %u labels, a benchmark of scores needs "
+                         "one",
+                         e->generation->n_labels);
     if (status == CR_OK && n > UINT32_MAX)
         status =
             cr_fail(error, CR_ERR_INPUT, "%zu pairs are too many to encode", n);

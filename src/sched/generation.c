@@ -4,12 +4,13 @@
 #include "base/mem.h"
 
 static cr_status alloc_room(cr_group_room *room, size_t tokens,
-                            size_t sequences, cr_error *error) {
+                            size_t sequences, size_t n_labels,
+                            cr_error *error) {
     room->ids = cr_calloc(tokens, sizeof *room->ids);
     room->type_ids = cr_calloc(tokens, sizeof *room->type_ids);
     room->positions = cr_calloc(tokens, sizeof *room->positions);
     room->starts = cr_calloc(sequences + 1, sizeof *room->starts);
-    room->logits = cr_calloc(sequences, sizeof *room->logits);
+    room->logits = cr_calloc(sequences, n_labels * sizeof *room->logits);
     if (!room->ids || !room->type_ids || !room->positions || !room->starts ||
         !room->logits)
         return cr_fail_memory(error, tokens * 9, "a group of tokens");
@@ -25,7 +26,7 @@ static cr_status alloc_rooms(cr_generation *g, cr_error *error) {
     cr_status status = CR_OK;
     for (uint32_t i = 0; status == CR_OK && i < d->lanes; i++)
         status = alloc_room(&g->rooms[i], d->max_group_tokens, g->max_sequences,
-                            error);
+                            g->n_labels, error);
     return status;
 }
 
@@ -44,10 +45,7 @@ static cr_status open_model(cr_generation *g, const cr_options *o,
         return cr_fail(error, CR_ERR_ARGUMENT,
                        "max_length is %u, this model takes %u to %u tokens",
                        g->max_length, least, c->max_positions);
-    if (c->n_labels != 1)
-        return cr_fail(error, CR_ERR_UNSUPPORTED,
-                       "the model has %u labels; serve takes models with one",
-                       c->n_labels);
+    g->n_labels = c->n_labels;
     g->truncation = o->truncation;
     g->activation =
         o->activation == CR_ACTIVATION_MODEL ? c->activation : o->activation;

@@ -19,7 +19,7 @@ typedef struct cr_group_room {
     uint8_t *type_ids;   /* [max_group_tokens] */
     uint32_t *positions; /* [max_group_tokens] */
     uint32_t *starts;    /* [max_sequences + 1] */
-    float *logits;       /* [max_sequences] */
+    float *logits;       /* [max_sequences][n_labels] */
 } cr_group_room;
 
 typedef struct cr_generation {
@@ -29,6 +29,7 @@ typedef struct cr_generation {
     char sha256[CR_SHA256_HEX_BYTES]; /* of the weights */
     uint32_t max_length;
     uint32_t max_sequences; /* of a group */
+    uint32_t n_labels;      /* logits a pair */
     cr_truncation truncation;
     cr_activation activation; /* resolved */
     cr_group_room *rooms;     /* [lanes] */

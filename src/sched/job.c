@@ -23,7 +23,7 @@ static cr_status alloc_arrays(cr_job *job, uint32_t n, cr_error *error) {
     job->starts = cr_calloc((size_t)n + 1, sizeof *job->starts);
     job->n_first = cr_calloc(n, sizeof *job->n_first);
     job->truncated = cr_calloc(n, sizeof *job->truncated);
-    job->logits = cr_calloc(n, sizeof *job->logits);
+    job->logits = cr_calloc(n, job->generation->n_labels * sizeof *job->logits);
     if (!job->starts || !job->n_first || !job->truncated || !job->logits)
         return cr_fail_memory(error, (size_t)n * 13, "a request");
     return CR_OK;

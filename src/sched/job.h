@@ -3,7 +3,7 @@
  * Tokenized at the door, so its exact cost is known before it is queued. What
  * its owner sets, what the scheduler sets and what the queue keeps for itself
  * stand apart below. A job is all or nothing: it is done when every pair has
- * its logit, or with one status for the whole.
+ * its logits, or with one status for the whole.
  *
  * Threads: the owner's until cr_pipeline_submit, the scheduler's until `done`
  * is called, then the owner's again. Ownership: the caller's memory; arrays
@@ -24,7 +24,7 @@ struct cr_job {
     uint32_t *starts;   /* [n_pairs + 1] */
     uint32_t *n_first;  /* [n_pairs] tokens of type 0 */
     uint8_t *truncated; /* [n_pairs] 1: something was cut */
-    float *logits;      /* [n_pairs] */
+    float *logits;      /* [n_pairs][generation->n_labels] */
     uint32_t n_truncated;
     uint32_t max_group_tokens;
 

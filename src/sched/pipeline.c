@@ -276,11 +276,13 @@ static void form_team(lane *l) {
 
 static void copy_logits(const lane *l) {
     const float *logits = l->generation->rooms[l->index].logits;
+    size_t n_labels = l->generation->n_labels;
     for (size_t i = 0; i < l->n_slices; i++) {
         const cr_slice *s = &l->slices[i];
-        memcpy(s->job->logits + s->first, logits,
-               (s->end - s->first) * sizeof *logits);
-        logits += s->end - s->first;
+        size_t n = (s->end - s->first) * n_labels;
+        memcpy(s->job->logits + s->first * n_labels, logits,
+               n * sizeof *logits);
+        logits += n;
     }
 }
 

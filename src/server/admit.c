@@ -56,6 +56,7 @@ void cr_count_refusal(cr_metrics *m, cr_refusal_kind kind) {
         [CR_REFUSAL_MALFORMED] = CR_COUNT_REFUSED_INVALID,
         [CR_REFUSAL_SHAPE] = CR_COUNT_REFUSED_INVALID,
         [CR_REFUSAL_EMPTY] = CR_COUNT_REFUSED_INVALID,
+        [CR_REFUSAL_KIND] = CR_COUNT_REFUSED_INVALID,
         [CR_REFUSAL_MEDIA] = CR_COUNT_REFUSED_INVALID,
     };
     /* Zero is a counter of requests: kinds that are not listed are counted
@@ -79,7 +80,6 @@ void cr_call_take_generation(cr_call *call) {
     cr_server *s = call->server;
     pthread_mutex_lock(&s->lock);
     call->generation = cr_generation_ref(s->generation);
-    call->labels = json_incref(s->labels);
     pthread_mutex_unlock(&s->lock);
 }
 
@@ -91,7 +91,7 @@ cr_facts cr_call_facts(const cr_call *call) {
                               ? s->served_model_name
                               : cr_model_name(call->generation->model),
                       .generation = call->generation,
-                      .labels = call->labels};
+                      .labels = cr_model_get_labels(call->generation->model)};
 }
 
 /* ---- In ----------------------------------------------------------------- */
@@ -212,8 +212,4 @@ void cr_call_end(cr_call *call, const cr_answered *x) {
         log_access(call, x);
     cr_ask_fini(&call->ask);
     cr_generation_unref(call->generation);
-    /* jansson reads the count without an atomic before it counts down. */
-    pthread_mutex_lock(&server->lock);
-    json_decref(call->labels);
-    pthread_mutex_unlock(&server->lock);
 }

@@ -113,6 +113,7 @@ bool cr_ask_reserve(cr_ask *ask, size_t n, const char *what,
         return cr_refuse(&ask->refusal, CR_REFUSAL_UNREADY,
                          "no memory for %zu pairs", n);
     ask->n_pairs = (uint32_t)n;
+    ask->n_labels = facts->generation->n_labels;
     return true;
 }
 
@@ -205,6 +206,15 @@ bool cr_ask_common(cr_ask *ask, const json_t *body, const cr_facts *facts) {
     return true;
 }
 
+bool cr_ask_check_labels(cr_ask *ask, const cr_facts *facts) {
+    if (facts->generation->n_labels == 1)
+        return true;
+    return cr_refuse(&ask->refusal, CR_REFUSAL_KIND,
+                     "model is not a re-ranker model: %s has %u labels, this "
+                     "needs one score a pair; /predict gives a score for each",
+                     facts->model_name, facts->generation->n_labels);
+}
+
 cr_activation cr_ask_scale(cr_score_scale scale, const cr_facts *facts) {
     switch (scale) {
     case CR_SCALE_SIGMOID:
@@ -245,19 +255,50 @@ static int last_tie_first(const void *a, const void *b) {
     return order ? order : x->index > y->index ? -1 : x->index < y->index;
 }
 
+/* As Text Embeddings Inference sorts them: of equal ones the last first. */
+static int best_label_first(const void *a, const void *b) {
+    const cr_result *x = a, *y = b;
+    int order = by_logit(x, y);
+    return order ? order : x->label > y->label ? -1 : x->label < y->label;
+}
+
+static void apply_softmax(cr_result *row, uint32_t n) {
+    double most = row[0].score, sum = 0;
+    for (uint32_t i = 1; i < n; i++)
+        most = fmax(most, row[i].score);
+    for (uint32_t i = 0; i < n; i++) {
+        row[i].score = exp(row[i].score - most);
+        sum += row[i].score;
+    }
+    for (uint32_t i = 0; i < n; i++)
+        row[i].score /= sum;
+}
+
+/* The row of one pair. */
+static void fill_row(const cr_ask *ask, uint32_t pair, cr_result *row) {
+    uint32_t n = ask->n_labels;
+    const float *logits = ask->job.logits + (size_t)pair * n;
+    for (uint32_t i = 0; i < n; i++)
+        row[i] = (cr_result){.index = pair,
+                             .label = i,
+                             .logit = logits[i],
+                             .score = activate(ask->activation, logits[i])};
+    if (ask->softmax)
+        apply_softmax(row, n);
+    if (n > 1)
+        qsort(row, n, sizeof *row, best_label_first);
+}
+
 bool cr_ask_rank(cr_ask *ask) {
     uint32_t n = ask->job.n_pairs;
-    ask->results = cr_calloc(n, sizeof *ask->results);
+    ask->results = cr_calloc(n, ask->n_labels * sizeof *ask->results);
     if (!ask->results)
         return cr_refuse(&ask->refusal, CR_REFUSAL_UNREADY,
                          "no memory for %u results", n);
     for (uint32_t i = 0; i < n; i++)
-        ask->results[i] =
-            (cr_result){.index = i,
-                        .logit = ask->job.logits[i],
-                        .score = activate(ask->activation, ask->job.logits[i])};
+        fill_row(ask, i, ask->results + (size_t)i * ask->n_labels);
     if (ask->sorted)
-        qsort(ask->results, n, sizeof *ask->results,
+        qsort(ask->results, n, ask->n_labels * sizeof *ask->results,
               ask->last_tie_first ? last_tie_first : first_tie_first);
     ask->n_results = ask->top_n && ask->top_n < n ? ask->top_n : n;
     return true;

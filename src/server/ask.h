@@ -24,7 +24,7 @@ typedef struct cr_facts {
     const cr_settings *settings;
     const char *model_name;
     const cr_generation *generation;
-    const json_t *labels; /* id2label of config.json, or NULL */
+    const char *const *labels; /* [generation->n_labels] their names */
 } cr_facts;
 
 /* One wire format. */
@@ -32,6 +32,7 @@ typedef struct cr_dialect {
     const char *name;
     cr_counter_id counter;
     bool needs_json_type; /* another Content-Type is refused */
+    bool needs_one_label; /* as cr_ask_check_labels has it */
     /* Reads a body into ask. Refuses through ask->refusal. */
     bool (*read)(cr_ask *ask, const json_t *body, const cr_facts *facts);
     /* Writes the answer of a job that is done, or of no job at all. */
@@ -50,9 +51,11 @@ extern const cr_dialect cr_dialect_v1;
 extern const cr_dialect cr_dialect_cohere;
 extern const cr_dialect cr_dialect_vllm;
 
-/* One result, in the order of the answer. */
+/* One result, in the order of the answer; of a model with several labels a
+ * row of them a pair, best first. */
 typedef struct cr_result {
     uint32_t index;
+    uint32_t label;
     float logit;
     double score;
 } cr_result;
@@ -64,8 +67,10 @@ struct cr_ask {
     /* Filled by the dialect's read. */
     cr_pair *pairs; /* [n_pairs] */
     uint32_t n_pairs;
+    uint32_t n_labels; /* of the model */
     cr_encode_options encode;
     cr_activation activation; /* resolved */
+    bool softmax;             /* over a pair's labels, after the activation */
     uint32_t top_n;           /* 0: all */
     bool sorted;              /* best first, else in order */
     bool last_tie_first;      /* of equal logits the higher index */
@@ -80,8 +85,8 @@ struct cr_ask {
     cr_tokens tokens;
     /* The job and what came of it. */
     cr_job job;
-    cr_result *results; /* [n_results] */
-    uint32_t n_results;
+    cr_result *results; /* [n_results][n_labels] */
+    uint32_t n_results; /* pairs */
     int64_t tokenize_ns;
     const char *request_id;
     int64_t created_s; /* Unix time */
@@ -111,9 +116,13 @@ bool cr_ask_documents(cr_ask *ask, cr_text query, const json_t *documents,
 /* `truncate` and `truncation_direction`, `return_details`. */
 bool cr_ask_common(cr_ask *ask, const json_t *body, const cr_facts *facts);
 
+/* Refuses where one score a pair is asked for and the model has several. */
+bool cr_ask_check_labels(cr_ask *ask, const cr_facts *facts);
+
 cr_activation cr_ask_scale(cr_score_scale scale, const cr_facts *facts);
 
-/* Sorts, cuts to top_n and applies the activation. */
+/* Sorts, cuts to top_n and applies the activation. With several labels pairs
+ * stay in order and the labels of each are sorted. */
 bool cr_ask_rank(cr_ask *ask);
 
 uint64_t cr_ask_n_tokens(const cr_ask *ask);

@@ -15,6 +15,7 @@
     X(SHAPE, 422)     /* JSON of another shape or type */                      \
     X(EMPTY, 422)     /* nothing to score */                                   \
     X(LIMIT, 422)     /* more documents or tokens than allowed */              \
+    X(KIND, 422)      /* the model is of another kind than is asked for */     \
     X(MEDIA, 415)                                                              \
     X(SIZE, 413)                                                               \
     X(AUTH, 401)                                                               \

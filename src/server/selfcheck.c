@@ -17,6 +17,11 @@ typedef struct waiter {
     bool done;
 } waiter;
 
+/* The logits of one pair. */
+static size_t row_bytes(const cr_generation *g) {
+    return g->n_labels * sizeof(float);
+}
+
 static void on_done(cr_job *job) {
     waiter *w = job->owner;
     pthread_mutex_lock(&w->lock);
@@ -25,8 +30,8 @@ static void on_done(cr_job *job) {
     pthread_mutex_unlock(&w->lock);
 }
 
-/* Scores pairs[n] as one job and waits. `cut` (may be NULL) says which were
- * longer than max_length. */
+/* Scores pairs[n] as one job and waits: logits[n][labels]. `cut` (may be NULL)
+ * says which were longer than max_length. */
 static cr_status score(cr_pipeline *pipeline, cr_generation *g,
                        const cr_pair *pairs, uint32_t n, float *logits,
                        uint8_t *cut, cr_error *error) {
@@ -45,7 +50,7 @@ static cr_status score(cr_pipeline *pipeline, cr_generation *g,
         pthread_mutex_unlock(&w.lock);
         status = job.status;
         if (status == CR_OK)
-            memcpy(logits, job.logits, n * sizeof *logits);
+            memcpy(logits, job.logits, n * row_bytes(g));
         else
             *error = job.error;
         if (cut)
@@ -59,6 +64,29 @@ static cr_status score(cr_pipeline *pipeline, cr_generation *g,
 
 static cr_text text(const char *s) { return (cr_text){s, strlen(s)}; }
 
+/* Each pair alone, against rows of all together. */
+static cr_status check_alone(cr_pipeline *pipeline, cr_generation *g,
+                             const cr_pair *pairs, uint32_t n,
+                             const float *together, float *alone,
+                             cr_error *error) {
+    cr_status status = CR_OK;
+    for (uint32_t i = 0; status == CR_OK && i < n; i++) {
+        status = score(pipeline, g, &pairs[i], 1, alone, NULL, error);
+        for (uint32_t j = 0; status == CR_OK && j < g->n_labels; j++) {
+            const float *want = together + (size_t)i * g->n_labels + j;
+            bool same = memcmp(&alone[j], want, sizeof *alone) == 0;
+            if (!isfinite(alone[j]) || (g->backend->description.exact && !same))
+                status =
+                    cr_fail(error, CR_ERR_MODEL,
+                            "self-check: pair %u scores %.9g alone and %.9g "
+                            "in company: this machine or build computes "
+                            "wrongly",
+                            i, (double)alone[j], (double)*want);
+        }
+    }
+    return status;
+}
+
 static cr_status check_company(cr_pipeline *pipeline, cr_generation *g,
                                cr_error *error) {
     const char *query = "how high is the eiffel tower";
@@ -68,20 +96,16 @@ static cr_status check_company(cr_pipeline *pipeline, cr_generation *g,
         {text(query), text("")},
         {text("banana"), text("Bananas are rich in potassium and grow in the "
                               "tropics, where they are eaten daily.")}};
-    float alone[N_BUILT_IN], together[N_BUILT_IN];
+    float *logits = cr_calloc(N_BUILT_IN + 1, row_bytes(g));
+    if (!logits)
+        return cr_fail_memory(error, (N_BUILT_IN + 1) * row_bytes(g), "logits");
+    float *together = logits + g->n_labels;
     cr_status status =
         score(pipeline, g, pairs, N_BUILT_IN, together, NULL, error);
-    for (uint32_t i = 0; status == CR_OK && i < N_BUILT_IN; i++) {
-        status = score(pipeline, g, &pairs[i], 1, &alone[i], NULL, error);
-        bool same = memcmp(&alone[i], &together[i], sizeof *alone) == 0;
-        if (status == CR_OK &&
-            (!isfinite(alone[i]) || (g->backend->description.exact && !same)))
-            status = cr_fail(error, CR_ERR_MODEL,
-                             "self-check: pair %u scores %.9g alone and %.9g "
-                             "in company: this machine or build computes "
-                             "wrongly",
-                             i, (double)alone[i], (double)together[i]);
-    }
+    if (status == CR_OK)
+        status = check_alone(pipeline, g, pairs, N_BUILT_IN, together, logits,
+                             error);
+    cr_free(logits);
     return status;
 }
 
@@ -148,7 +172,12 @@ static cr_status check_known(cr_pipeline *pipeline, cr_generation *g,
         cr_json_load(&file, cr_model_path(g->model), "known_scores.json",
                      MAX_FILE_BYTES, 0, error);
     *known = status == CR_OK && file.root && is_for_these_weights(&file, g);
-    if (*known)
+    if (*known && g->n_labels != 1)
+        status = cr_fail(error, CR_ERR_UNSUPPORTED,
+                         "known_scores.json has one logit a pair, the model "
+                         "has %u labels: remove the file",
+                         g->n_labels);
+    else if (*known)
         status = check_list(pipeline, g, cr_json_get(&file, "pairs"), error);
     cr_json_fini(&file);
     return status;

@@ -4,7 +4,6 @@
 #include "base/clock.h"
 #include "base/cpus.h"
 #include "base/mem.h"
-#include "model/json.h"
 #include "server/grpc/grpc.h"
 #include "server/json_in.h"
 #include "server/notify.h"
@@ -18,7 +17,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { LINE_BYTES = 1024, MAX_CONFIG_BYTES = 1 << 20, GIVE_UP_MS = 60000 };
+enum { LINE_BYTES = 1024, GIVE_UP_MS = 60000 };
 
 void cr_server_log(const cr_server *server, const char *format, ...) {
     char line[LINE_BYTES];
@@ -120,17 +119,6 @@ static void *tick(void *context) {
 
 /* ---- Models ------------------------------------------------------------- */
 
-/* The labels of config.json; NULL where it has none. */
-static json_t *read_labels(const cr_generation *g) {
-    cr_json config = {0};
-    json_t *labels = NULL;
-    if (cr_json_load(&config, cr_model_path(g->model), "config.json",
-                     MAX_CONFIG_BYTES, CR_JSON_WIDE_INTEGERS, NULL) == CR_OK)
-        labels = json_incref(json_object_get(config.root, "id2label"));
-    cr_json_fini(&config);
-    return labels;
-}
-
 static cr_status open_generation(cr_server *s, const char *path,
                                  uint32_t number, cr_generation **generation,
                                  cr_error *error) {
@@ -150,13 +138,9 @@ static cr_status open_generation(cr_server *s, const char *path,
 }
 
 static void swap_in(cr_server *s, cr_generation *g) {
-    json_t *labels = read_labels(g);
     pthread_mutex_lock(&s->lock);
     cr_generation *old = s->generation;
-    json_t *old_labels = s->labels;
     s->generation = g;
-    s->labels = labels;
-    json_decref(old_labels);
     pthread_mutex_unlock(&s->lock);
     cr_generation_unref(old);
 }
@@ -276,7 +260,6 @@ static void free_server(cr_server *s) {
     cr_http_close(s->http);
     cr_pipeline_free(s->pipeline);
     cr_generation_unref(s->generation);
-    json_decref(s->labels);
     cr_keys_free(s->keys);
     cr_gpu_close(s->gpu);
     pthread_cond_destroy(&s->tick);
@@ -301,7 +284,6 @@ cr_status cr_server_open(const cr_server_options *options, cr_server **server,
         status = open_pipeline(s, error);
     if (status == CR_OK) {
         lanes = s->generation->backend->description.lanes;
-        s->labels = read_labels(s->generation);
         if (strcmp(s->generation->backend->description.device, "cpu") != 0)
             s->gpu = cr_gpu_open(NULL);
         cr_http_app app = cr_service_app;

@@ -14,6 +14,7 @@
 /* ---- Routes ------------------------------------------------------------- */
 
 #define TEI (&cr_dialect_tei_rerank)
+#define PREDICT (&cr_dialect_tei_predict)
 #define V1 (&cr_dialect_v1)
 
 static const cr_route ROUTES[] = {
@@ -22,19 +23,25 @@ static const cr_route ROUTES[] = {
      .plain = V1,
      .texts = TEI,
      .first = TEI},
-    {.method = "POST", .path = "/", .plain = V1, .texts = TEI, .first = TEI},
+    {.method = "POST",
+     .path = "/",
+     .plain = V1,
+     .texts = TEI,
+     .first = TEI,
+     .labels = PREDICT},
     {.method = "POST",
      .path = "/invocations",
      .plain = V1,
      .texts = TEI,
-     .first = TEI},
+     .first = TEI,
+     .labels = PREDICT},
     {.method = "POST", .path = "/v1/rerank", .plain = V1, .texts = TEI},
     {.method = "POST", .path = "/reranking", .plain = V1, .texts = TEI},
     {.method = "POST", .path = "/v1/reranking", .plain = V1, .texts = TEI},
     {.method = "POST", .path = "/v2/rerank", .plain = &cr_dialect_cohere},
     {.method = "POST", .path = "/score", .plain = &cr_dialect_vllm},
     {.method = "POST", .path = "/v1/score", .plain = &cr_dialect_vllm},
-    {.method = "POST", .path = "/predict", .plain = &cr_dialect_tei_predict},
+    {.method = "POST", .path = "/predict", .plain = PREDICT},
     {.method = "POST", .path = "/tokenize", .plain = &cr_dialect_tei_tokenize},
     {.method = "POST", .path = "/decode", .plain = &cr_dialect_tei_decode},
     {.method = "GET", .path = "/info", .answer = cr_ops_info},
@@ -250,6 +257,8 @@ static bool read_body(cr_call *call) {
         bool texts = json_object_get(ask->body, "texts") != NULL;
         ask->dialect =
             route->texts && texts && !documents ? route->texts : route->plain;
+        if (route->labels && facts.generation->n_labels > 1)
+            ask->dialect = route->labels;
     }
     if (!json_type && dialect_of(call)->needs_json_type)
         return cr_refuse(&ask->refusal, CR_REFUSAL_MEDIA,
@@ -258,6 +267,8 @@ static bool read_body(cr_call *call) {
     if (!ask->body)
         return false;
     cr_metrics_count(&call->server->metrics, ask->dialect->counter, 1);
+    if (ask->dialect->needs_one_label && !cr_ask_check_labels(ask, &facts))
+        return false;
     return ask->dialect->read(ask, ask->body, &facts);
 }
 

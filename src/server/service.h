@@ -25,9 +25,8 @@ struct cr_server {
     _Atomic int64_t counted_since_ns; /* when statistics were reset last */
     _Atomic bool ready;
     _Atomic bool giving_up; /* nobody is waited for any more */
-    pthread_mutex_t lock;   /* of the next three */
+    pthread_mutex_t lock;   /* of the next two */
     cr_generation *generation;
-    json_t *labels; /* id2label of its config.json; counted with the lock */
     cr_history history;
     pthread_mutex_t reload_lock; /* one reload at a time */
     pthread_t ticker;
@@ -44,7 +43,6 @@ typedef struct cr_call {
     const struct cr_route *route;
     cr_ask ask;
     cr_generation *generation; /* a reference, NULL for routes without one */
-    json_t *labels;            /* a reference */
     uint64_t client;
     char request_id[CR_REQUEST_ID_BYTES];
     char trace_id[CR_TRACE_ID_BYTES];
@@ -57,6 +55,8 @@ typedef struct cr_route {
     const cr_dialect *plain, *texts;
     /* Who refuses a body that says neither; NULL: plain. */
     const cr_dialect *first;
+    /* Instead of them for a model with several labels, or NULL. */
+    const cr_dialect *labels;
     /* An answer without lanes; refuses through call->ask.refusal. */
     bool (*answer)(cr_call *call);
     bool open; /* without a key */

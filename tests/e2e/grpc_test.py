@@ -11,6 +11,7 @@ import signal
 import socket
 import struct
 import subprocess
+import sys
 import threading
 import time
 
@@ -172,6 +173,29 @@ def test_predict_is_rest(server, client):
         got = client.call("tei.v1.Predict/" + name, inputs=inputs)
         assert near(got.predictions[0].score, rest["score"])
         assert got.predictions[0].label == rest["label"]
+
+
+def test_model_of_several_labels(build, slower, protos, tmp_path):
+    sys.path.insert(0, str(ROOT / "tools"))
+    from make_tiny_model import Shape, make
+    make(tmp_path, Shape(labels=3))
+    with serving(build, slower, protos, model=tmp_path) as (server, client):
+        for raw in [False, True]:
+            rest = server.post("/predict", {"inputs": ["a pair", "of texts"],
+                                            "raw_scores": raw}).json
+            got = client.call("tei.v1.Predict/PredictPair", raw_scores=raw,
+                              inputs=["a pair", "of texts"]).predictions
+            assert [p.label for p in got] == [p["label"] for p in rest]
+            assert len(got) == 3
+            assert all(near(a.score, b["score"]) for a, b in zip(got, rest))
+        assert client.call("tei.v1.Info/Info").model_type == 1
+        for path, fields in [("inference.InferenceService/Infer",
+                              {"pairs": pairs(1)}),
+                             ("tei.v1.Rerank/Rerank",
+                              {"query": "a", "texts": ["b"]})]:
+            error = refused(client.call, path, **fields)
+            assert error.code() == Code.FAILED_PRECONDITION
+            assert "has 3 labels" in error.details()
 
 
 def test_tokenize_is_rest(server, client):

@@ -40,13 +40,13 @@ static void check_answer(cr_ask *ask, const cr_facts *facts) {
     cr_json_out out;
     job->starts = cr_calloc((size_t)n + 1, sizeof *job->starts);
     job->truncated = cr_calloc(n, sizeof *job->truncated);
-    job->logits = cr_calloc(n, sizeof *job->logits);
+    job->logits = cr_calloc(n, ask->n_labels * sizeof *job->logits);
     assert(job->starts && job->truncated && job->logits);
     job->n_pairs = n;
-    for (uint32_t i = 0; i < n; i++) {
+    for (uint32_t i = 0; i < n; i++)
         job->starts[i + 1] = job->starts[i] + 7;
+    for (uint32_t i = 0; i < n * ask->n_labels; i++)
         job->logits[i] = (float)(i * 7 % 5) - 2.5f;
-    }
     assert(cr_ask_rank(ask));
     assert(ask->n_results >= 1 && ask->n_results <= n);
     cr_json_out_init(&out);
@@ -67,14 +67,20 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     settings.max_documents = 20;
     settings.rerank_documents = data[0] / N_DIALECTS % 3;
     settings.rerank_scores = data[0] / N_DIALECTS / 3 % 3;
-    const cr_generation generation = {.activation = CR_ACTIVATION_NONE};
+    static const char *const labels[] = {"one", "two \"2\"", "three"};
+    const cr_generation generation = {.activation = CR_ACTIVATION_NONE,
+                                      .n_labels =
+                                          data[0] / N_DIALECTS / 9 % 2 ? 3 : 1};
     const cr_facts facts = {.settings = &settings,
                             .model_name = "model",
-                            .generation = &generation};
+                            .generation = &generation,
+                            .labels = labels};
     cr_ask ask = {.dialect = DIALECTS[data[0] % N_DIALECTS],
                   .request_id = "id"};
     ask.body = cr_json_in_parse((const char *)data + 1, size - 1, &ask.refusal);
-    if (!ask.body || !ask.dialect->read(&ask, ask.body, &facts))
+    if (!ask.body ||
+        (ask.dialect->needs_one_label && !cr_ask_check_labels(&ask, &facts)) ||
+        !ask.dialect->read(&ask, ask.body, &facts))
         check_refusal(&ask);
     else if (ask.n_pairs)
         check_answer(&ask, &facts);

@@ -18,13 +18,13 @@ static void score(cr_ask *ask) {
     uint32_t n = ask->n_pairs;
     job->starts = cr_calloc((size_t)n + 1, sizeof *job->starts);
     job->truncated = cr_calloc(n, sizeof *job->truncated);
-    job->logits = cr_calloc(n, sizeof *job->logits);
+    job->logits = cr_calloc(n, ask->n_labels * sizeof *job->logits);
     assert(job->starts && job->truncated && job->logits);
     job->n_pairs = n;
-    for (uint32_t i = 0; i < n; i++) {
+    for (uint32_t i = 0; i < n; i++)
         job->starts[i + 1] = job->starts[i] + 7;
+    for (uint32_t i = 0; i < n * ask->n_labels; i++)
         job->logits[i] = (float)(i * 7 % 5) - 2.5f;
-    }
     assert(cr_ask_rank(ask));
 }
 
@@ -50,10 +50,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     cr_settings settings;
     cr_settings_init(&settings);
     settings.max_documents = 20;
-    const cr_generation generation = {.activation = CR_ACTIVATION_NONE};
+    static const char *const labels[] = {"one", "two", "three"};
+    const cr_generation generation = {.activation = CR_ACTIVATION_NONE,
+                                      .n_labels =
+                                          data[0] / N_PATHS % 2 ? 3 : 1};
     const cr_facts facts = {.settings = &settings,
                             .model_name = "model",
-                            .generation = &generation};
+                            .generation = &generation,
+                            .labels = labels};
     cr_server server = {.settings = &settings};
     cr_h2_stream stream = {.received_ns = 1};
     cr_grpc_call call = {.call = {.server = &server}, .stream = &stream};
@@ -61,8 +65,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     call.method = cr_grpc_method_find(PATHS[data[0] % N_PATHS]);
     call.request =
         cr_grpc_unpack(call.method->request, data + 1, size - 1, &ask->refusal);
-    bool good = call.request &&
-                (!call.method->read || call.method->read(&call, &facts));
+    bool good =
+        call.request &&
+        (!call.method->needs_one_label || cr_ask_check_labels(ask, &facts)) &&
+        (!call.method->read || call.method->read(&call, &facts));
     if (good && call.method->read)
         score(ask);
     if (good && call.method->write(&call, &facts))

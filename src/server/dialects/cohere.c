@@ -53,6 +53,7 @@ static void write_answer(const cr_ask *ask, const cr_facts *facts,
 const cr_dialect cr_dialect_cohere = {
     .name = "cohere",
     .counter = CR_COUNT_REQUESTS_COHERE,
+    .needs_one_label = true,
     .read = read_request,
     .write = write_answer,
     .write_refusal = write_refusal,

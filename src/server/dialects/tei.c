@@ -1,7 +1,7 @@
 /* Text Embeddings Inference: /rerank and /predict, as its version 1.9.
  *
- * Scores are sigmoids unless raw_scores; of equal scores the later text comes
- * first, as there. */
+ * Unless raw_scores, scores are sigmoids, or a softmax of several labels; of
+ * equal scores the later text comes first, as there. */
 #include "server/dialects/tei.h"
 
 #include <string.h>
@@ -13,6 +13,7 @@ static const char *error_type(cr_refusal_kind kind) {
     case CR_REFUSAL_EMPTY:
         return "Empty";
     case CR_REFUSAL_BACKEND:
+    case CR_REFUSAL_KIND:
         return "Backend";
     case CR_REFUSAL_OVERLOADED:
         return "Overloaded";
@@ -43,12 +44,19 @@ int cr_tei_write_refusal(const cr_refusal *refusal, const char **type,
     }
     if (refusal->kind == CR_REFUSAL_EMPTY)
         return 400;
-    if (refusal->kind == CR_REFUSAL_BACKEND)
+    if (refusal->kind == CR_REFUSAL_BACKEND || refusal->kind == CR_REFUSAL_KIND)
         return 424;
     return cr_refusal_http_status(refusal->kind);
 }
 
 /* ---- Requests ----------------------------------------------------------- */
+
+void cr_tei_choose_scale(cr_ask *ask, bool raw, const cr_facts *facts) {
+    bool several = facts->generation->n_labels > 1;
+    ask->softmax = several && !raw;
+    ask->activation =
+        raw || several ? CR_ACTIVATION_NONE : CR_ACTIVATION_SIGMOID;
+}
 
 static bool read_common(cr_ask *ask, const json_t *body,
                         const cr_facts *facts) {
@@ -56,7 +64,7 @@ static bool read_common(cr_ask *ask, const json_t *body,
     if (!cr_ask_common(ask, body, facts) ||
         !cr_ask_bool(ask, body, "raw_scores", false, &raw))
         return false;
-    ask->activation = raw ? CR_ACTIVATION_NONE : CR_ACTIVATION_SIGMOID;
+    cr_tei_choose_scale(ask, raw, facts);
     return true;
 }
 
@@ -142,21 +150,28 @@ static void write_rerank(const cr_ask *ask, const cr_facts *facts,
     cr_json_put(out, "]");
 }
 
-const char *cr_tei_label(const cr_facts *facts) {
-    const char *label = json_string_value(json_object_get(facts->labels, "0"));
-    return label ? label : "LABEL_0";
+/* The labels of one pair, best first. */
+static void write_row(const cr_ask *ask, uint32_t pair, const cr_facts *facts,
+                      cr_json_out *out) {
+    const cr_result *row = ask->results + (size_t)pair * ask->n_labels;
+    cr_json_put(out, "[");
+    for (uint32_t i = 0; i < ask->n_labels; i++) {
+        cr_json_put(out, "%s{\"score\":", i ? "," : "");
+        cr_json_put_number(out, row[i].score);
+        cr_json_put(out, ",\"label\":");
+        cr_json_put_string(out, facts->labels[row[i].label]);
+        cr_ask_put_details(ask, &row[i], out);
+        cr_json_put(out, "}");
+    }
+    cr_json_put(out, "]");
 }
 
 static void write_predict(const cr_ask *ask, const cr_facts *facts,
                           cr_json_out *out) {
     cr_json_put(out, "%s", ask->single ? "" : "[");
     for (uint32_t i = 0; i < ask->n_results; i++) {
-        cr_json_put(out, "%s[{\"score\":", i ? "," : "");
-        cr_json_put_number(out, ask->results[i].score);
-        cr_json_put(out, ",\"label\":");
-        cr_json_put_string(out, cr_tei_label(facts));
-        cr_ask_put_details(ask, &ask->results[i], out);
-        cr_json_put(out, "}]");
+        cr_json_put(out, "%s", i ? "," : "");
+        write_row(ask, i, facts, out);
     }
     cr_json_put(out, "%s", ask->single ? "" : "]");
 }
@@ -165,6 +180,7 @@ const cr_dialect cr_dialect_tei_rerank = {
     .name = "tei",
     .counter = CR_COUNT_REQUESTS_TEI,
     .needs_json_type = true,
+    .needs_one_label = true,
     .read = read_rerank,
     .write = write_rerank,
     .write_refusal = cr_tei_write_refusal,

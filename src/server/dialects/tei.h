@@ -6,8 +6,9 @@
 
 int cr_tei_write_refusal(const cr_refusal *refusal, const char **type,
                          cr_json_out *out);
-/* The model's one label. */
-const char *cr_tei_label(const cr_facts *facts);
+/* What /predict and /rerank make of logits, where they are not asked for raw:
+ * sigmoids of one label, a softmax of several. */
+void cr_tei_choose_scale(cr_ask *ask, bool raw, const cr_facts *facts);
 /* One token of a text, as /tokenize shows it. */
 typedef struct cr_tei_token {
     int32_t id;

@@ -275,6 +275,23 @@ uint32_t cr_tei_max_batch_tokens(const cr_facts *facts) {
     return set ? set : facts->generation->backend->description.max_group_tokens;
 }
 
+static void put_model_type(const cr_facts *facts, cr_json_out *out) {
+    uint32_t n = facts->generation->n_labels;
+    cr_json_put(out, ",\"model_type\":{\"%s\":{\"id2label\":{",
+                n > 1 ? "classifier" : "reranker");
+    for (uint32_t i = 0; i < n; i++) {
+        cr_json_put(out, "%s\"%u\":", i ? "," : "", i);
+        cr_json_put_string(out, facts->labels[i]);
+    }
+    cr_json_put(out, "},\"label2id\":{");
+    for (uint32_t i = 0; i < n; i++) {
+        cr_json_put(out, "%s", i ? "," : "");
+        cr_json_put_string(out, facts->labels[i]);
+        cr_json_put(out, ":%u", i);
+    }
+    cr_json_put(out, "}}}");
+}
+
 void cr_tei_write_info(const cr_facts *facts, cr_json_out *out) {
     const cr_settings *s = facts->settings;
     const cr_generation *g = facts->generation;
@@ -285,12 +302,8 @@ void cr_tei_write_info(const cr_facts *facts, cr_json_out *out) {
                 cr_tei_dtype(facts));
     cr_json_put(out, ",\"served_model_name\":");
     cr_json_put_string(out, facts->model_name);
-    cr_json_put(out, ",\"model_type\":{\"reranker\":{\"id2label\":{\"0\":");
-    cr_json_put_string(out, cr_tei_label(facts));
-    cr_json_put(out, "},\"label2id\":{");
-    cr_json_put_string(out, cr_tei_label(facts));
-    cr_json_put(out, ":0}}},\"max_concurrent_requests\":%u",
-                s->max_connections);
+    put_model_type(facts, out);
+    cr_json_put(out, ",\"max_concurrent_requests\":%u", s->max_connections);
     cr_json_put(out, ",\"max_input_length\":%u,\"max_batch_tokens\":%u",
                 g->max_length, cr_tei_max_batch_tokens(facts));
     if (s->batching_max_batch)

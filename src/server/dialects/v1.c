@@ -154,6 +154,7 @@ static void write_answer(const cr_ask *ask, const cr_facts *facts,
 const cr_dialect cr_dialect_v1 = {
     .name = "v1",
     .counter = CR_COUNT_REQUESTS_V1,
+    .needs_one_label = true,
     .read = read_request,
     .write = write_answer,
     .write_refusal = write_refusal,

@@ -129,6 +129,7 @@ const cr_dialect cr_dialect_vllm = {
     .name = "vllm",
     .counter = CR_COUNT_REQUESTS_VLLM,
     .needs_json_type = true,
+    .needs_one_label = true,
     .read = read_request,
     .write = write_answer,
     .write_refusal = write_refusal,

@@ -25,7 +25,8 @@ typedef struct cr_grpc_method {
     bool (*read)(cr_grpc_call *call, const cr_facts *facts);
     /* Sets the stream's answer. Both refuse through call->call.ask.refusal. */
     bool (*write)(cr_grpc_call *call, const cr_facts *facts);
-    bool open; /* without a key */
+    bool needs_one_label; /* as cr_ask_check_labels has it */
+    bool open;            /* without a key */
 } cr_grpc_method;
 
 /* NULL: there is none. */

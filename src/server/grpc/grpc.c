@@ -104,7 +104,9 @@ static bool ask_lanes(cr_grpc_call *call, const cr_facts *facts,
                       int64_t start_ns) {
     cr_job *job = &call->call.ask.job;
     cr_metrics_count(&call->call.server->metrics, CR_COUNT_REQUESTS_GRPC, 1);
-    if (!call->method->read(call, facts))
+    if ((call->method->needs_one_label &&
+         !cr_ask_check_labels(&call->call.ask, facts)) ||
+        !call->method->read(call, facts))
         return false;
     job->deadline_ns = call->deadline_ns;
     job->is_gone = is_gone;

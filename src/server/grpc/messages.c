@@ -192,7 +192,7 @@ static void read_common(cr_ask *ask, const cr_facts *facts, bool truncate,
     ask->encode.refuse_long = !truncate;
     ask->encode.keep_end =
         side == TEI__V1__TRUNCATION_DIRECTION__TRUNCATION_DIRECTION_LEFT;
-    ask->activation = raw_scores ? CR_ACTIVATION_NONE : CR_ACTIVATION_SIGMOID;
+    cr_tei_choose_scale(ask, raw_scores, facts);
 }
 
 static bool read_rerank(cr_grpc_call *call, const cr_facts *facts) {
@@ -278,16 +278,25 @@ static bool read_predict_pair(cr_grpc_call *call, const cr_facts *facts) {
 }
 
 static bool write_predict(cr_grpc_call *call, const cr_facts *facts) {
+    cr_ask *ask = &call->call.ask;
     Tei__V1__PredictResponse r = TEI__V1__PREDICT_RESPONSE__INIT;
-    Tei__V1__Prediction prediction = TEI__V1__PREDICTION__INIT;
-    Tei__V1__Prediction *list[] = {&prediction};
     Tei__V1__Metadata metadata = metadata_of(call);
-    prediction.score = (float)call->call.ask.results[0].score;
-    prediction.label = bytes_of_string(cr_tei_label(facts));
-    r.n_predictions = 1;
-    r.predictions = list;
+    void **list = new_list(ask->n_labels, sizeof(Tei__V1__Prediction), ask);
+    if (!list)
+        return false;
+    for (uint32_t i = 0; i < ask->n_labels; i++) {
+        Tei__V1__Prediction *prediction = list[i];
+        tei__v1__prediction__init(prediction);
+        prediction->score = (float)ask->results[i].score;
+        prediction->label =
+            bytes_of_string(facts->labels[ask->results[i].label]);
+    }
+    r.n_predictions = ask->n_labels;
+    r.predictions = (Tei__V1__Prediction **)list;
     r.metadata = &metadata;
-    return answer(call, &r.base);
+    bool good = answer(call, &r.base);
+    cr_free(list);
+    return good;
 }
 
 /* ---- tei.v1.Info, tei.v1.Tokenize --------------------------------------- */
@@ -299,7 +308,9 @@ static bool write_info(cr_grpc_call *call, const cr_facts *facts) {
     r.version = bytes_of_string(cr_version());
     r.model_id = bytes_of_string(facts->model_name);
     r.model_dtype = bytes_of_string(cr_tei_dtype(facts));
-    r.model_type = TEI__V1__MODEL_TYPE__MODEL_TYPE_RERANKER;
+    r.model_type = facts->generation->n_labels > 1
+                       ? TEI__V1__MODEL_TYPE__MODEL_TYPE_CLASSIFIER
+                       : TEI__V1__MODEL_TYPE__MODEL_TYPE_RERANKER;
     r.max_concurrent_requests = s->max_connections;
     r.max_input_length = facts->generation->max_length;
     r.max_batch_tokens = cr_tei_max_batch_tokens(facts);
@@ -417,6 +428,7 @@ static bool write_health(cr_grpc_call *call, const cr_facts *facts) {
 static const cr_grpc_method METHODS[] = {
     {.path = "/inference.InferenceService/Infer",
      .request = &inference__infer_request__descriptor,
+     .needs_one_label = true,
      .read = read_infer,
      .write = write_infer},
     {.path = "/inference.InferenceService/GetMetrics",
@@ -424,6 +436,7 @@ static const cr_grpc_method METHODS[] = {
      .write = write_metrics},
     {.path = "/tei.v1.Rerank/Rerank",
      .request = &tei__v1__rerank_request__descriptor,
+     .needs_one_label = true,
      .read = read_rerank,
      .write = write_rerank},
     {.path = "/tei.v1.Predict/Predict",

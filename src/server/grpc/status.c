@@ -15,6 +15,8 @@ cr_grpc_code cr_grpc_code_of(cr_refusal_kind kind) {
     case CR_REFUSAL_LIMIT:
     case CR_REFUSAL_MEDIA:
         return CR_GRPC_INVALID_ARGUMENT;
+    case CR_REFUSAL_KIND:
+        return CR_GRPC_FAILED_PRECONDITION;
     case CR_REFUSAL_SIZE:
     case CR_REFUSAL_OVERLOADED:
         return CR_GRPC_RESOURCE_EXHAUSTED;
