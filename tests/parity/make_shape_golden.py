@@ -3,8 +3,8 @@
 golden/hf_shapes.json for those with tokenizers of `tokenizers`.
 
 Needs torch and transformers; tests use the committed files. Each pair of
-shapes.py is scored alone, in float64. Arguments name the shapes to make, and
-the others stay as they are.
+shapes.py is scored alone, in float64: a number, or a list of one for each label.
+Arguments name the shapes to make, and the others stay as they are.
 """
 import json
 import sys
@@ -32,7 +32,9 @@ def logits(shape, pairs):
                             max_length=shape.positions, return_tensors="pt")
             if shape.types == 1:
                 row["token_type_ids"] = torch.zeros_like(row["input_ids"])
-            rows.append(float(f"{net(**row).logits.item():.9g}"))
+            values = [float(f"{logit:.9g}")
+                      for logit in net(**row).logits[0].tolist()]
+            rows.append(values if len(values) > 1 else values[0])
         return rows
 
 

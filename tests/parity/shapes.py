@@ -28,8 +28,14 @@ SHAPES = {
     "extra-rows": Shape(vocab_extra=7),
     "minilm": Shape(layers=12, heads=12, hidden=384, intermediate=1536,
                     positions=512),
+    "minilm-l2": Shape(layers=2, heads=12, hidden=384, intermediate=1536,
+                       positions=512),
+    "minilm-l4": Shape(layers=4, heads=12, hidden=384, intermediate=1536,
+                       positions=512),
     "tinybert": Shape(layers=2, heads=2, hidden=128, intermediate=512,
                       positions=512),
+    "two-labels": Shape(labels=2),
+    "labels-17": Shape(labels=17, hidden=40),
 }
 
 # RoBERTa's graph with BERT's tokenizer, whose [UNK] is the padding token of
