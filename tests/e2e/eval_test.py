@@ -7,7 +7,7 @@ import shutil
 
 import pytest
 
-from helpers import message_of
+from helpers import message_of, only_cpu
 
 METRICS = ["ndcg@10", "mrr@10", "map"]
 
@@ -26,6 +26,7 @@ def report(crossrank, novel, tmp_path_factory):
     return json.loads(done.stdout), saved
 
 
+@only_cpu("420 pairs take a minute")
 def test_report(report):
     told, _ = report
     assert list(told) == ["queries", "first_stage", "reranked", "ci95",
@@ -45,6 +46,7 @@ def test_report(report):
             - told["first_stage"][metric] <= high
 
 
+@only_cpu("420 pairs take a minute")
 def test_saved_run(report):
     _, saved = report
     seen = {}

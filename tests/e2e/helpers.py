@@ -1,9 +1,32 @@
-"""What the end-to-end tests share: files of pairs and readings of output."""
+"""What the end-to-end tests share: files of pairs and readings of output.
+
+They run over the backend that CROSSRANK_BACKEND names, as the program does:
+what only `cpu` promises is compared with alike(), or marked only_cpu()."""
 
 import json
 import os
 
 import pytest
+
+BACKEND = os.environ.get("CROSSRANK_BACKEND") or "cpu"
+
+
+def only_cpu(why):
+    """A mark for tests of what other backends do not promise."""
+    return pytest.mark.skipif(BACKEND != "cpu", reason=f"{BACKEND}: {why}")
+
+
+def alike(got, want):
+    """Whether scores, or answers that hold some, are what the backend promises
+    of equal pairs: equal, and elsewhere than on cpu within 1e-3."""
+    if BACKEND == "cpu" or not isinstance(want, (float, list, dict)):
+        return got == want
+    if isinstance(want, float):
+        return abs(got - want) <= 1e-3
+    if isinstance(want, dict):
+        return list(got) == list(want) and \
+            all(alike(got[k], want[k]) for k in want)
+    return len(got) == len(want) and all(map(alike, got, want))
 
 
 def scores_of(done):

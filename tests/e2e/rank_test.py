@@ -6,7 +6,8 @@ import subprocess
 
 import pytest
 
-from helpers import message_of, open_terminal, scores_of, write_tsv
+from helpers import (alike, message_of, only_cpu, open_terminal, scores_of,
+                     write_tsv)
 
 QUERY = "What is the capital of Italy?"
 PASSAGES = ["Paris is the capital and largest city of France.",
@@ -34,13 +35,13 @@ def test_order_is_that_of_the_scores(crossrank, path, tmp_path):
     assert [row[0] for row in rows] == ["1", "2", "3", "4", "5"]
     # The two equal passages are first, the earlier one in front.
     assert [row[1] for row in rows[:2]] == ["1", "3"]
-    assert rows[0][2] == rows[1][2]
+    assert alike(float(rows[0][2]), float(rows[1][2]))
     scores = scores_of(crossrank("score", write_tsv(
         tmp_path / "p", [(QUERY, p) for p in PASSAGES])))
     for row in rows:
-        assert float(row[2]) == scores[int(row[1])]
+        assert alike(float(row[2]), scores[int(row[1])])
         assert row[3] == PASSAGES[int(row[1])]
-    assert [float(r[2]) for r in rows] == sorted(scores, reverse=True)
+    assert alike([float(r[2]) for r in rows], sorted(scores, reverse=True))
     assert b"pairs_per_second=" in done.stderr
 
 
@@ -51,6 +52,7 @@ def test_top(tiny, path):
         assert rows_of(done) == every[:n]
 
 
+@only_cpu("a score depends on its company within rounding, so order may too")
 def test_top_of_many(tiny, tmp_path):
     many = tmp_path / "many"
     many.write_text("".join(f"p {i}\n" for i in range(20000)))

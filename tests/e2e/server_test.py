@@ -14,6 +14,7 @@ import time
 
 import pytest
 
+from helpers import BACKEND, alike
 from serve import Server, words
 
 QUERY = "how does air flow over a wing"
@@ -91,7 +92,7 @@ def test_scores_do_not_depend_on_load(server):
     for _ in range(2):
         together = in_threads(
             16, lambda i: server.post("/rerank", bodies[i]).json)
-        assert together == alone
+        assert alike(together, alone)
 
 
 def test_distinct_logits_stay_distinct(server):
@@ -464,6 +465,7 @@ def test_a_unix_socket(start, tmp_path):
 def test_idle_costs_nothing(start):
     s = start()
     s.post("/rerank", rerank(3))
+    time.sleep(0.3)  # a backend's threads may wait awake for more work
     before = s.stats()["cpu_s"]
     time.sleep(1.5)
     assert s.stats()["cpu_s"] - before < 0.015 * s.slower
@@ -503,7 +505,7 @@ def test_reload_under_load(start, root, tmp_path):
     for t in threads:
         t.join()
     assert len(answers) > 3
-    assert all(a.status == 200 and a.json == want for a in answers)
+    assert all(a.status == 200 and alike(a.json, want) for a in answers)
     stats = s.stats()
     assert stats["generation"] == 4 and stats["reloads"] == 3
     metrics = s.get("/metrics").data.decode()
@@ -528,7 +530,8 @@ def test_known_scores_must_be_right(start, root, tmp_path, crossrank):
 
 
 def test_the_shipped_model_has_known_scores(start):
-    for options in ({}, {"max_length": 8}, {"dtype": "int8"}):
+    low = {"dtype": "int8" if BACKEND == "cpu" else "bf16"}
+    for options in ({}, {"max_length": 8}, low):
         s = start(**options)
         assert s.stop() == 0
         assert "known scores right" in s.log
@@ -631,7 +634,8 @@ def test_metrics_are_there_from_the_start_and_true(start):
     assert after['crossrank_requests_total{dialect="tei"}'] == "1"
     assert after["crossrank_truncated_pairs_total"] == "1"
     assert after['crossrank_refused_total{reason="invalid"}'] == "1"
-    assert after['crossrank_tokens_total{kind="padded"}'] == "0"
+    padded = int(after['crossrank_tokens_total{kind="padded"}'])
+    assert (padded == 0) == (BACKEND == "cpu")
     assert after["crossrank_request_pairs_sum"] == "5"
     assert float(after["crossrank_lane_busy_seconds_total"]) > 0
     assert float(after["crossrank_resident_memory_bytes"]) > 1e7

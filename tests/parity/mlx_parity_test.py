@@ -49,6 +49,10 @@ def logits(crossrank, pairs, *options):
     return [float(line) for line in done.stdout.splitlines()]
 
 
+def on_cpu():
+    return "--backend", "cpu", "--device", "cpu", "--dtype", "fp32"
+
+
 def on_mlx(dtype="fp32"):
     return "--backend", "mlx", "--device", "cpu", "--dtype", dtype
 
@@ -58,7 +62,7 @@ def worst(a, b):
 
 
 def test_fp32_agrees(mlx, crossrank, pairs):
-    want = logits(crossrank, pairs, "--dtype", "fp32")
+    want = logits(crossrank, pairs, *on_cpu())
     got = logits(crossrank, pairs, *on_mlx())
     print(f"largest difference {worst(want, got):.3g} of {len(pairs)} pairs")
     assert worst(want, got) <= MAX_DIFFERENCE
@@ -71,7 +75,7 @@ def test_fp32_agrees(mlx, crossrank, pairs):
 @pytest.mark.parametrize("dtype, limit", [("fp16", 0.02), ("bf16", 0.15)])
 def test_reduced_formats_are_near(mlx, crossrank, pairs, dtype, limit):
     few = sorted(pairs, key=lambda p: len(p[1]))[:4]
-    want = logits(crossrank, few, "--dtype", "fp32")
+    want = logits(crossrank, few, *on_cpu())
     got = logits(crossrank, few, *on_mlx(dtype))
     print(f"largest difference {worst(want, got):.3g}")
     assert 0 < worst(want, got) <= limit
@@ -87,7 +91,7 @@ def test_hidden_activations(mlx, crossrank, tiny_model, tmp_path, pairs, act):
     config["hidden_act"] = act
     (folder / "config.json").write_text(json.dumps(config))
     model = ("--model", folder, "--max-length", "24")
-    want = logits(crossrank, pairs, *model, "--dtype", "fp32")
+    want = logits(crossrank, pairs, *model, *on_cpu())
     got = logits(crossrank, pairs, *model, *on_mlx())
     assert worst(want, got) <= 1e-4
 
