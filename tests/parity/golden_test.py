@@ -56,12 +56,15 @@ def test_shipped_collection_is_exact(score):
 @pytest.mark.parametrize("isa", ["amx", "avx512bf16", "avx512vnni", "avx512",
                                  "avx2", "neonbf16", "neoni8mm", "neondotprod",
                                  "neon", "base", "ref"])
-def test_every_isa_is_exact(isa, score, crossrank):
+def test_every_isa_is_exact(isa, score, crossrank, wrapper):
     info = json.loads(crossrank("info", "--json").stdout)
     if isa not in info["isa_available"]:
         pytest.skip(f"not run on this machine: it lacks {isa}")
     pairs, want = golden_pairs(ROOT / "data" / "novel", "novel.tsv")
-    pairs, want = pairs[::60], want[::60]
+    some = range(0, len(pairs), 60)
+    if wrapper:  # emulated, so slow that the shortest must do
+        some = sorted(range(len(pairs)), key=lambda i: len(pairs[i][1]))[:3]
+    pairs, want = [pairs[i] for i in some], [want[i] for i in some]
     got = score(pairs, "--model", str(MODEL), "--dtype", "fp32", isa=isa)
     assert differences(got, want)[-1] <= 2e-5
 
