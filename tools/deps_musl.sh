@@ -182,4 +182,4 @@ cpu = 'x86_64'
 endian = 'little'
 END
 printf '%s\n' "$mark" >"$folder/made-by"
-say "in $1"
+say "in $folder"
