@@ -4,6 +4,7 @@ Closed: each of N connections asks again as soon as it is answered. Open:
 requests begin at random times (Poisson) at a given rate whatever the answers
 do, and latency counts from the time a request should have begun."""
 
+import itertools
 import json
 import random
 import selectors
@@ -88,14 +89,17 @@ class Connection:
 
 
 class Load:
-    """pick() -> Request. One of `connections` (closed) and `rate` (open)."""
+    """pick() -> Request. One of `connections` (closed) and `rate` (open).
+    port: the server's, or those of several, which connections take in turn."""
 
     def __init__(self, port, pick, seconds, connections=None, rate=None,
                  seed=1):
-        self.port, self.pick, self.seconds = port, pick, seconds
+        self.ports = itertools.cycle([port] if isinstance(port, int)
+                                     else port)
+        self.pick, self.seconds = pick, seconds
         self.rate, self.random = rate, random.Random(seed)
         self.selector = selectors.DefaultSelector()
-        self.idle = [Connection(port, self.selector)
+        self.idle = [Connection(next(self.ports), self.selector)
                      for _ in range(connections or 0)]
         self.n_connections = len(self.idle)
         self.n_busy = 0
@@ -108,7 +112,7 @@ class Load:
 
     def launch(self, begun):
         if not self.idle and self.n_connections < MAX_CONNECTIONS:
-            self.idle.append(Connection(self.port, self.selector))
+            self.idle.append(Connection(next(self.ports), self.selector))
             self.n_connections += 1
         if not self.idle:
             self.waiting.append(begun)
