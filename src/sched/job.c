@@ -227,3 +227,16 @@ void cr_job_fini(cr_job *job) {
     cr_generation_unref(job->generation);
     *job = (cr_job){.n_pairs = 0};
 }
+
+void cr_job_lay_out(const cr_job *job, uint32_t pair, cr_group_room *room,
+                    cr_group *g) {
+    size_t at = g->n_tokens, n = cr_job_pair_tokens(job, pair);
+    size_t first = job->n_first[pair];
+    memcpy(room->ids + at, job->ids + job->starts[pair], n * sizeof *room->ids);
+    memset(room->type_ids + at, 0, first);
+    memset(room->type_ids + at + first, 1, n - first);
+    cr_model_fill_positions(job->generation->model, room->ids + at, n,
+                            room->positions + at);
+    g->n_tokens += n;
+    room->starts[++g->n_sequences] = (uint32_t)g->n_tokens;
+}

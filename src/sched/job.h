@@ -69,6 +69,9 @@ cr_status cr_job_encode(cr_job *job, cr_generation *generation,
                         const cr_pair *pairs, uint32_t n,
                         const cr_encode_options *options, cr_error *error);
 void cr_job_fini(cr_job *job);
+/* Appends a pair to a group that is laid out in a lane's room. */
+void cr_job_lay_out(const cr_job *job, uint32_t pair, cr_group_room *room,
+                    cr_group *group);
 
 static inline uint32_t cr_job_pair_tokens(const cr_job *job, uint32_t pair) {
     return job->starts[pair + 1] - job->starts[pair];

@@ -7,8 +7,6 @@
 #include <string.h>
 
 enum {
-    MAX_SLICES = 64,
-    MIN_MEMBER_TOKENS = 12,  /* rows that a team's member should have */
     GONE_CHECK_NS = 1000000, /* between two looks whether a caller is gone */
     SWEEP_NS = 1000000       /* between two looks through deadlines */
 };
@@ -26,7 +24,7 @@ typedef struct lane {
     int64_t busy_ns; /* at work, ever; under the lock */
     /* The group that this lane scores. */
     cr_generation *generation;
-    cr_slice slices[MAX_SLICES];
+    cr_slice slices[CR_GROUP_SLICES];
     size_t n_slices;
     bool wants_team;
     cr_group group;
@@ -38,9 +36,8 @@ struct cr_pipeline {
     cr_pipeline_options options;
     uint32_t n_started;
     pthread_mutex_t lock; /* of everything below */
-    cr_queue queue;
-    cr_amount released;
-    bool hurry, stop;
+    cr_dispatch dispatch;
+    bool stop;
     uint32_t n_idle;
     uint64_t n_deadlines; /* jobs with one that are not done */
     int64_t swept_ns;
@@ -88,7 +85,7 @@ static void give_up(cr_pipeline *p, cr_job *job, cr_status status,
                      status == CR_ERR_DEADLINE ? CR_COUNT_CANCELLED_DEADLINE
                                                : CR_COUNT_CANCELLED_GONE,
                      1);
-    cr_queue_drop(&p->queue, job);
+    cr_queue_drop(&p->dispatch.queue, job);
     if (job->n_out == 0)
         finish_job(p, job);
 }
@@ -97,7 +94,7 @@ static void sweep_deadlines(cr_pipeline *p, int64_t now) {
     if (p->n_deadlines == 0 || now - p->swept_ns < SWEEP_NS)
         return;
     p->swept_ns = now;
-    for (cr_job *job = p->queue.oldest, *later; job; job = later) {
+    for (cr_job *job = p->dispatch.queue.oldest, *later; job; job = later) {
         later = job->later;
         if (job->deadline_ns && now >= job->deadline_ns)
             give_up(p, job, CR_ERR_DEADLINE,
@@ -109,32 +106,11 @@ static void sweep_deadlines(cr_pipeline *p, int64_t now) {
 
 static void show_queue(cr_pipeline *p) {
     cr_metrics *m = p->options.metrics;
-    cr_metrics_set(m, CR_GAUGE_QUEUE_PAIRS, (int64_t)p->queue.n_pairs);
-    cr_metrics_set(m, CR_GAUGE_QUEUE_TOKENS, (int64_t)p->queue.n_tokens);
+    cr_metrics_set(m, CR_GAUGE_QUEUE_PAIRS, (int64_t)p->dispatch.queue.n_pairs);
+    cr_metrics_set(m, CR_GAUGE_QUEUE_TOKENS,
+                   (int64_t)p->dispatch.queue.n_tokens);
     cr_metrics_set(m, CR_GAUGE_LANES_BUSY,
                    (int64_t)(p->options.lanes - p->n_idle));
-}
-
-static cr_amount rest_of(const cr_job *job) {
-    return (cr_amount){job->n_pairs - job->next,
-                       job->starts[job->n_pairs] - job->starts[job->next]};
-}
-
-static cr_batcher_answer ask_batcher(cr_pipeline *p, const cr_job *next,
-                                     int64_t now) {
-    const cr_backend_description *d = &next->generation->backend->description;
-    cr_geometry geometry = {d->group_tokens, d->max_group_tokens, d->exact};
-    cr_batcher_view view = {.now_ns = now,
-                            .oldest_ns = p->queue.oldest->queued_ns,
-                            .waiting = {p->queue.n_pairs, p->queue.n_tokens},
-                            .released = p->released,
-                            .idle_lanes = p->n_idle,
-                            .hurry = p->hurry};
-    if (!p->options.batching.enabled) {
-        view.waiting = rest_of(next);
-        view.released = (cr_amount){0, 0};
-    }
-    return cr_batcher_decide(&p->options.batching, &geometry, &view);
 }
 
 static bool is_gone(cr_job *job, int64_t now) {
@@ -165,50 +141,20 @@ static void keep_wanted(cr_pipeline *p, lane *l, int64_t now) {
     l->n_slices = n;
 }
 
-static void spend(cr_pipeline *p, const lane *l) {
-    for (size_t i = 0; i < l->n_slices; i++) {
-        const cr_slice *s = &l->slices[i];
-        uint64_t tokens = s->job->starts[s->end] - s->job->starts[s->first];
-        uint64_t pairs = s->end - s->first;
-        p->released.pairs -=
-            pairs < p->released.pairs ? pairs : p->released.pairs;
-        p->released.tokens -=
-            tokens < p->released.tokens ? tokens : p->released.tokens;
-    }
-}
-
-static void count_batch(cr_pipeline *p, const cr_batcher_answer *a,
-                        const cr_job *next) {
-    bool whole = p->options.batching.enabled || next->next == 0;
-    if (a->new_batch && whole)
-        cr_metrics_observe(p->options.metrics, CR_HISTOGRAM_BATCH_PAIRS,
-                           a->released.pairs);
-}
-
 /* Whether the lane has a group now; else when it should look again. */
 static bool take_group(cr_pipeline *p, lane *l, int64_t *look_again_ns) {
     int64_t now = cr_now_ns();
-    *look_again_ns = INT64_MAX;
     sweep_deadlines(p, now);
-    for (cr_job *next; (next = cr_queue_next(&p->queue)) != NULL;) {
-        cr_batcher_answer a = ask_batcher(p, next, now);
-        if (!a.take) {
-            *look_again_ns = a.look_again_ns;
+    for (;;) {
+        cr_dispatch_answer a =
+            cr_dispatch_take(&p->dispatch, now, p->n_idle, l->slices);
+        *look_again_ns = a.look_again_ns;
+        l->n_slices = a.n_slices;
+        if (l->n_slices == 0)
             return false;
-        }
-        count_batch(p, &a, next);
-        cr_take_limits limits = {.want_tokens = a.want_tokens,
-                                 .max_tokens = a.max_tokens,
-                                 .max_pairs = a.max_pairs,
-                                 .must_take = a.new_batch,
-                                 .one_job = a.one_job};
-        p->released = a.released;
-        l->n_slices = cr_queue_take(&p->queue, &limits, l->slices, MAX_SLICES);
-        if (l->n_slices == 0) { /* the next pair is of the next batch */
-            p->released = (cr_amount){0, 0};
-            continue;
-        }
-        spend(p, l);
+        if (a.batch_pairs)
+            cr_metrics_observe(p->options.metrics, CR_HISTOGRAM_BATCH_PAIRS,
+                               a.batch_pairs);
         keep_wanted(p, l, now);
         l->wants_team = a.team;
         if (l->n_slices) {
@@ -216,23 +162,9 @@ static bool take_group(cr_pipeline *p, lane *l, int64_t *look_again_ns) {
             return true;
         }
     }
-    return false;
 }
 
 /* ---- Scoring a group, without the lock ---------------------------------- */
-
-static void lay_out_pair(cr_group_room *room, cr_group *g, const cr_job *job,
-                         uint32_t pair) {
-    size_t at = g->n_tokens, n = cr_job_pair_tokens(job, pair);
-    size_t first = job->n_first[pair];
-    memcpy(room->ids + at, job->ids + job->starts[pair], n * sizeof *room->ids);
-    memset(room->type_ids + at, 0, first);
-    memset(room->type_ids + at + first, 1, n - first);
-    cr_model_fill_positions(job->generation->model, room->ids + at, n,
-                            room->positions + at);
-    g->n_tokens += n;
-    room->starts[++g->n_sequences] = (uint32_t)g->n_tokens;
-}
 
 static void lay_out(lane *l) {
     cr_group_room *room = &l->generation->rooms[l->index];
@@ -243,7 +175,7 @@ static void lay_out(lane *l) {
     room->starts[0] = 0;
     for (size_t i = 0; i < l->n_slices; i++)
         for (uint32_t j = l->slices[i].first; j < l->slices[i].end; j++)
-            lay_out_pair(room, &l->group, l->slices[i].job, j);
+            cr_job_lay_out(l->slices[i].job, j, room, &l->group);
 }
 
 static void wake(lane *l) {
@@ -255,13 +187,12 @@ static void wake(lane *l) {
 static void form_team(lane *l) {
     cr_pipeline *p = l->pipeline;
     cr_team_init_alone(&l->team, l->index);
-    size_t most = l->group.n_tokens / MIN_MEMBER_TOKENS;
-    if (most > CR_TEAM_MAX)
-        most = CR_TEAM_MAX;
+    uint32_t most = cr_dispatch_team(l->group.n_tokens);
     if (!l->wants_team || most < 2)
         return;
     pthread_mutex_lock(&p->lock);
-    for (uint32_t i = 0; i < p->options.lanes && !p->queue.n_pairs; i++) {
+    for (uint32_t i = 0; i < p->options.lanes && !p->dispatch.queue.n_pairs;
+         i++) {
         lane *other = &p->lanes[i];
         if (!other->waiting || other->leader || l->team.n_members >= most)
             continue;
@@ -331,7 +262,7 @@ static void finish_slice(cr_pipeline *p, cr_slice s, int64_t ns_per_token,
     if (status != CR_OK && job->status == CR_OK) {
         job->status = status;
         job->error = *error;
-        cr_queue_drop(&p->queue, job);
+        cr_queue_drop(&p->dispatch.queue, job);
     }
     if (is_done(job))
         finish_job(p, job);
@@ -402,7 +333,7 @@ static void work(lane *l) {
     cr_pipeline *p = l->pipeline;
     p->n_idle--;
     show_queue(p);
-    if (p->queue.n_pairs)
+    if (p->dispatch.queue.n_pairs)
         wake_one(p);
     pthread_mutex_unlock(&p->lock);
     cr_error error = {.status = CR_OK};
@@ -435,7 +366,7 @@ static void *run_lane(void *argument) {
         show_queue(p);
         if (p->finished)
             continue;
-        if (p->stop && p->queue.n_pairs == 0)
+        if (p->stop && p->dispatch.queue.n_pairs == 0)
             break;
         wait_for_work(l, look_again_ns);
     }
@@ -455,18 +386,18 @@ cr_status cr_pipeline_submit(cr_pipeline *p, cr_job *job, cr_error *error) {
     uint64_t tokens = job->starts[job->n_pairs];
     pthread_mutex_lock(&p->lock);
     cr_status status = CR_OK;
-    if (p->queue.n_pairs &&
-        p->queue.n_tokens + tokens > p->options.max_queue_tokens)
+    if (p->dispatch.queue.n_pairs &&
+        p->dispatch.queue.n_tokens + tokens > p->options.max_queue_tokens)
         status = cr_fail(error, CR_ERR_OVERLOADED,
                          "Model is overloaded: %llu tokens wait, with this "
                          "request's %llu that is over max_queue_tokens (%llu); "
                          "try again later",
-                         (unsigned long long)p->queue.n_tokens,
+                         (unsigned long long)p->dispatch.queue.n_tokens,
                          (unsigned long long)tokens,
                          (unsigned long long)p->options.max_queue_tokens);
     if (status == CR_OK) {
         job->queued_ns = cr_now_ns();
-        status = cr_queue_push(&p->queue, job, error);
+        status = cr_queue_push(&p->dispatch.queue, job, error);
     }
     if (status == CR_OK) {
         p->n_deadlines += job->deadline_ns != 0;
@@ -484,16 +415,16 @@ static void wake_all(cr_pipeline *p) {
 
 void cr_pipeline_hurry(cr_pipeline *p) {
     pthread_mutex_lock(&p->lock);
-    p->hurry = true;
+    p->dispatch.hurry = true;
     wake_all(p);
     pthread_mutex_unlock(&p->lock);
 }
 
 cr_pipeline_state cr_pipeline_look(cr_pipeline *p) {
     pthread_mutex_lock(&p->lock);
-    const cr_job *oldest = p->queue.oldest;
-    cr_pipeline_state s = {.waiting_pairs = p->queue.n_pairs,
-                           .waiting_tokens = p->queue.n_tokens,
+    const cr_job *oldest = p->dispatch.queue.oldest;
+    cr_pipeline_state s = {.waiting_pairs = p->dispatch.queue.n_pairs,
+                           .waiting_tokens = p->dispatch.queue.n_tokens,
                            .oldest_age_ns =
                                oldest ? cr_now_ns() - oldest->queued_ns : 0,
                            .lanes = p->options.lanes,
@@ -536,7 +467,7 @@ cr_status cr_pipeline_new(const cr_pipeline_options *options,
         return cr_fail_memory(error, bytes, "lanes");
     p->options = *options;
     pthread_mutex_init(&p->lock, NULL);
-    cr_queue_init(&p->queue, options->quantum);
+    cr_dispatch_init(&p->dispatch, &options->batching, options->quantum);
     p->n_idle = options->lanes;
     cr_metrics_set(options->metrics, CR_GAUGE_LANES, options->lanes);
     cr_status status = CR_OK;
@@ -558,14 +489,14 @@ void cr_pipeline_free(cr_pipeline *p) {
     if (!p)
         return;
     pthread_mutex_lock(&p->lock);
-    p->stop = p->hurry = true;
+    p->stop = p->dispatch.hurry = true;
     wake_all(p);
     pthread_mutex_unlock(&p->lock);
     for (uint32_t i = 0; i < p->n_started; i++)
         pthread_join(p->lanes[i].thread, NULL);
     for (uint32_t i = 0; i < p->n_started; i++)
         pthread_cond_destroy(&p->lanes[i].wake);
-    cr_queue_fini(&p->queue);
+    cr_dispatch_fini(&p->dispatch);
     pthread_mutex_destroy(&p->lock);
     cr_free(p);
 }

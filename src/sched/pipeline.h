@@ -12,8 +12,7 @@
 #define CR_SCHED_PIPELINE_H
 
 #include "metrics/metrics.h"
-#include "sched/batcher.h"
-#include "sched/queue.h"
+#include "sched/dispatch.h"
 
 typedef struct cr_pipeline cr_pipeline;
 

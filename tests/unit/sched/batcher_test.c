@@ -2,7 +2,7 @@
  * and every promise of the window is looked at in each step. */
 #include "fake.h"
 
-#include "sched/batcher.h"
+#include "sched/dispatch.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -78,12 +78,12 @@ static void idle_lanes_share_evenly(void **state) {
 
 /* ---- A machine on a virtual clock --------------------------------------- */
 
-enum { LANES = 3, JOBS = 400, MAX = 64 };
+enum { LANES = 3, JOBS = 400 };
 
 typedef struct machine {
-    cr_batching batching;
-    cr_queue queue;
-    cr_amount released;
+    cr_dispatch dispatch;
+    cr_backend backend;
+    cr_generation generation;
     int64_t now, busy_until[LANES];
     cr_job jobs[JOBS];
     int64_t last_start[JOBS];
@@ -118,59 +118,58 @@ static void check_slice(machine *m, cr_slice s, uint64_t *tokens) {
 
 /* One lane asks once; whether it took something. */
 static bool step_lane(machine *m, size_t lane, int64_t *look_again) {
-    if (m->busy_until[lane] > m->now || m->queue.n_pairs == 0)
+    const cr_batching *b = &m->dispatch.batching;
+    if (m->busy_until[lane] > m->now || m->dispatch.queue.n_pairs == 0)
         return false;
-    cr_batcher_view v = {.now_ns = m->now,
-                         .oldest_ns = m->queue.oldest->queued_ns,
-                         .waiting = {m->queue.n_pairs, m->queue.n_tokens},
-                         .released = m->released,
-                         .idle_lanes = idle_lanes(m)};
-    cr_batcher_answer a = cr_batcher_decide(&m->batching, &CPU, &v);
-    if (!a.take) {
+    int64_t oldest = m->dispatch.queue.oldest->queued_ns;
+    cr_slice slices[CR_GROUP_SLICES];
+    cr_dispatch_answer a =
+        cr_dispatch_take(&m->dispatch, m->now, idle_lanes(m), slices);
+    if (a.n_slices == 0) {
         assert_true(a.look_again_ns > m->now);
         if (a.look_again_ns < *look_again)
             *look_again = a.look_again_ns;
         return false;
     }
-    if (a.new_batch)
+    if (a.batch_pairs)
         m->batch_pairs = m->batch_tokens = 0;
-    int64_t waited = m->now - later(v.oldest_ns, last_busy(m));
+    int64_t waited = m->now - later(oldest, last_busy(m));
     if (idle_lanes(m) == LANES && waited > m->longest_idle_wait)
         m->longest_idle_wait = waited;
-    cr_take_limits limits = {a.want_tokens, a.max_tokens, a.max_pairs,
-                             a.new_batch, a.one_job};
-    cr_slice slices[MAX];
     uint64_t tokens = 0;
-    size_t n = cr_queue_take(&m->queue, &limits, slices, MAX);
-    m->released = a.released;
-    uint64_t pairs = m->batch_pairs, before = m->batch_tokens;
-    for (size_t i = 0; i < n; i++)
+    for (size_t i = 0; i < a.n_slices; i++)
         check_slice(m, slices[i], &tokens);
-    pairs = m->batch_pairs - pairs;
-    m->released.pairs = n ? a.released.pairs - pairs : 0;
-    m->released.tokens = n ? a.released.tokens - (m->batch_tokens - before) : 0;
     assert_true(tokens <= CPU.max_group_tokens);
-    if (m->batching.max_batch)
-        assert_true(m->batch_pairs <= m->batching.max_batch);
-    if (m->batching.max_tokens)
-        assert_true(m->batch_tokens <= m->batching.max_tokens);
+    if (!b->enabled)
+        assert_int_equal(a.n_slices, 1);
+    if (b->max_batch)
+        assert_true(m->batch_pairs <= b->max_batch);
+    if (b->max_tokens)
+        assert_true(m->batch_tokens <= b->max_tokens);
     m->busy_until[lane] = m->now + (int64_t)tokens * MS / 50;
     return true;
 }
 
-static void run_machine(machine *m, uint32_t seed, int64_t mean_gap) {
+static void run_machine(machine *m, const cr_batching *batching, uint32_t seed,
+                        int64_t mean_gap) {
     int64_t next_arrival = 0;
     size_t arrived = 0;
     cr_error error;
-    cr_queue_init(&m->queue, 512);
-    while (arrived < JOBS || m->queue.n_pairs) {
+    m->backend.description.group_tokens = CPU.group_tokens;
+    m->backend.description.max_group_tokens = CPU.max_group_tokens;
+    m->backend.description.exact = CPU.exact;
+    m->generation.backend = &m->backend;
+    cr_dispatch_init(&m->dispatch, batching, 512);
+    while (arrived < JOBS || m->dispatch.queue.n_pairs) {
         if (arrived < JOBS && m->now >= next_arrival) {
             seed = seed * 1664525 + 1013904223;
             cr_job *job = &m->jobs[arrived++];
             fake_job(job, seed % 5, 1 + (seed >> 8) % 30,
                      5 + (seed >> 16) % 400);
+            job->generation = &m->generation;
             job->queued_ns = m->now;
-            assert_int_equal(cr_queue_push(&m->queue, job, &error), CR_OK);
+            assert_int_equal(cr_queue_push(&m->dispatch.queue, job, &error),
+                             CR_OK);
             next_arrival =
                 m->now + (int64_t)((seed >> 12) % 2000) * mean_gap / 1000;
         }
@@ -188,7 +187,7 @@ static void run_machine(machine *m, uint32_t seed, int64_t mean_gap) {
         assert_int_equal(m->jobs[i].next, m->jobs[i].n_pairs);
         fake_job_free(&m->jobs[i]);
     }
-    cr_queue_fini(&m->queue);
+    cr_dispatch_fini(&m->dispatch);
 }
 
 static void promises_hold_under_load(void **state) {
@@ -205,9 +204,8 @@ static void promises_hold_under_load(void **state) {
     for (size_t s = 0; s < sizeof settings / sizeof *settings; s++)
         for (uint32_t load = 0; load < 3; load++) {
             memset(&m, 0, sizeof m);
-            m.batching = settings[s];
             int64_t gaps[] = {2000 * MS, 40 * MS, 10 * MS};
-            run_machine(&m, 7 + load, gaps[load]);
+            run_machine(&m, &settings[s], 7 + load, gaps[load]);
             /* With idle lanes a pair never waits longer than the window. */
             assert_true(m.longest_idle_wait <= settings[s].timeout_ns);
         }

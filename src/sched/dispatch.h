@@ -1,0 +1,45 @@
+/* Dispatch: what a free lane does with what waits.
+ *
+ * The queue, what is left of the batch released last, and one step: ask the
+ * batcher, take a group in the queue's fair order. It knows neither threads
+ * nor a clock, so that the pipeline serves by it in real time and a
+ * simulation on a virtual clock does the very same.
+ *
+ * Threads: the caller's lock. Ownership: jobs stay the caller's. */
+#ifndef CR_SCHED_DISPATCH_H
+#define CR_SCHED_DISPATCH_H
+
+#include "sched/batcher.h"
+#include "sched/queue.h"
+
+enum { CR_GROUP_SLICES = 64 };
+
+typedef struct cr_dispatch {
+    cr_batching batching;
+    cr_queue queue;
+    cr_amount released; /* what is left of the batch released last */
+    bool hurry;         /* draining: no batch waits for others */
+} cr_dispatch;
+
+typedef struct cr_dispatch_answer {
+    size_t n_slices;       /* 0: nothing may go now */
+    int64_t look_again_ns; /* then; INT64_MAX: when something has changed */
+    bool team;             /* idle lanes should help with this group */
+    uint64_t batch_pairs;  /* of the batch that was released, 0: none was */
+} cr_dispatch_answer;
+
+void cr_dispatch_init(cr_dispatch *dispatch, const cr_batching *batching,
+                      uint32_t quantum);
+/* Of an empty queue. */
+void cr_dispatch_fini(cr_dispatch *dispatch);
+
+/* The group of a lane that is free, into slices[CR_GROUP_SLICES]; it counts
+ * among the idle lanes. The geometry is that of the pair that comes next. */
+cr_dispatch_answer cr_dispatch_take(cr_dispatch *dispatch, int64_t now_ns,
+                                    uint32_t idle_lanes, cr_slice *slices);
+
+/* How many lanes may work as a team on a group, its leader included, were all
+ * idle. */
+uint32_t cr_dispatch_team(uint64_t tokens);
+
+#endif
