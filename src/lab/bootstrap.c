@@ -2,22 +2,11 @@
 #include "lab/bootstrap.h"
 
 #include "base/mem.h"
+#include "base/random.h"
 
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-
-static uint64_t next_random(uint64_t *state) {
-    uint64_t z = *state += 0x9e3779b97f4a7c15u;
-    z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9u;
-    z = (z ^ z >> 27) * 0x94d049bb133111ebu;
-    return z ^ z >> 31;
-}
-
-/* A row number below n; the bias of the product is below n / 2^32. */
-static size_t draw(uint64_t *state, size_t n) {
-    return (size_t)((next_random(state) >> 32) * (uint64_t)n >> 32);
-}
 
 static int compare_doubles(const void *a, const void *b) {
     double x = *(const double *)a, y = *(const double *)b;
@@ -46,7 +35,8 @@ cr_status cr_bootstrap_means(const double *values, size_t n_rows,
                               "a bootstrap");
     for (size_t r = 0; r < n_resamples; r++)
         for (size_t i = 0; i < n_rows; i++) {
-            const double *row = values + draw(&state, n_rows) * n_columns;
+            const double *row =
+                values + cr_random_below(&state, n_rows) * n_columns;
             for (size_t c = 0; c < n_columns; c++)
                 means[c * n_resamples + r] += row[c];
         }
