@@ -5,11 +5,11 @@ _crossrank() {
     COMPREPLY=()
     if ((COMP_CWORD == 1)); then
         mapfile -t COMPREPLY < <(compgen \
-            -W 'rank score eval tokenize info serve bench report pull help --help --version' -- "$current")
+            -W 'rank score eval tokenize info serve bench report plan pull help --help --version' -- "$current")
         return
     fi
     case "$command $previous" in
-    help\ help) words='rank score eval tokenize info serve bench report pull' ;;
+    help\ help) words='rank score eval tokenize info serve bench report plan pull' ;;
     'rank --activation') words='model none sigmoid' ;;
     'rank --format') words='auto text jsonl' ;;
     'rank --model') kind=-d ;;
@@ -49,6 +49,10 @@ _crossrank() {
     'bench --device') words='cpu and gpu with mlx' ;;
     'bench --dtype') words='auto fp32 fp16 bf16 int8' ;;
     'bench --truncation') words='longest_first only_second' ;;
+    'plan --model') kind=-d ;;
+    'plan --device') words='cpu and gpu with mlx' ;;
+    'plan --dtype') words='auto fp32 fp16 bf16 int8' ;;
+    'plan --truncation') words='longest_first only_second' ;;
     esac
     if [[ -n $words ]]; then
         mapfile -t COMPREPLY < <(compgen -W "$words" -- "$current")
@@ -64,6 +68,7 @@ _crossrank() {
         serve) words='--config --print-config --model --revision --backend --device --dtype --isa --threads --max-length --truncation --activation --host --port --unix-socket --grpc-enabled --grpc-port --served-model-name --batching-enabled --batching-max-batch --batching-max-tokens --batching-timeout-ms --max-documents --max-body-bytes --max-pending-bytes --max-queue-tokens --max-connections --http-threads --receive-timeout-ms --idle-timeout-s --request-timeout-ms --drain-timeout-ms --rerank-scores --rerank-documents --auto-truncate --api-keys-file --cors-origin --access-log --help' ;;
         bench) words='--output --url --grpc-url --dialect --in-process --all --model --revision --backend --device --dtype --isa --threads --max-length --truncation --quiet --help' ;;
         report) words='--help' ;;
+        plan) words='--rate --pairs --p99 --replicas --lanes --window --max-batch --price --results --dataset --requests --seed --json --model --revision --backend --device --dtype --isa --threads --max-length --truncation --quiet --help' ;;
         pull) words='--revision --quiet --help' ;;
         esac
         mapfile -t COMPREPLY < <(compgen -W "$words" -- "$current")

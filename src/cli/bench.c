@@ -81,19 +81,9 @@ static void apply_flags(const bench_options *o, cr_experiment *e) {
     }
 }
 
-/* The shipped collection lies beside the shipped model's folder. */
-static void default_dataset(const char *model, char path[PATH_BYTES]) {
-    snprintf(path, PATH_BYTES, "%.*s/../../data/novel", PATH_BYTES - 32, model);
-    if (access(path, R_OK) != 0)
-        snprintf(path, PATH_BYTES, "data/novel");
-    char real[PATH_BYTES];
-    if (realpath(path, real))
-        memcpy(path, real, strlen(real) + 1);
-}
-
 static cr_status run_file(bench_options *o, const char *file, const char *dir,
                           cr_bench_outcome *outcome, cr_error *error) {
-    static char program[PATH_BYTES], data[PATH_BYTES];
+    static char program[PATH_BYTES], data[CR_COMMON_PATH_BYTES];
     char path[CR_COMMON_PATH_BYTES];
     const cr_common bare = {0};
     cr_experiment e;
@@ -104,7 +94,7 @@ static cr_status run_file(bench_options *o, const char *file, const char *dir,
     cr_status status = cr_common_options(&bare, path, &options, error);
     if (status != CR_OK)
         return status;
-    default_dataset(options.model, data);
+    cr_common_dataset(options.model, data);
     status = cr_experiment_read(file, &e, error);
     if (status != CR_OK)
         return status;

@@ -28,6 +28,7 @@ typedef struct cr_command {
 extern const cr_command cr_command_bench;
 extern const cr_command cr_command_eval;
 extern const cr_command cr_command_info;
+extern const cr_command cr_command_plan;
 extern const cr_command cr_command_pull;
 extern const cr_command cr_command_rank;
 extern const cr_command cr_command_report;

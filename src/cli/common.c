@@ -1,6 +1,7 @@
 /* Common: from options and environment to an open ranker. */
 #include "cli/common.h"
 
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -103,6 +104,17 @@ cr_status cr_common_options(const cr_common *common,
     options->truncation = (cr_truncation)common->truncation;
     options->activation = (cr_activation)common->activation;
     return CR_OK;
+}
+
+void cr_common_dataset(const char *shipped_model,
+                       char path[CR_COMMON_PATH_BYTES]) {
+    snprintf(path, CR_COMMON_PATH_BYTES, "%.*s/../../data/novel",
+             CR_COMMON_PATH_BYTES - 32, shipped_model);
+    if (access(path, R_OK) != 0)
+        snprintf(path, CR_COMMON_PATH_BYTES, "data/novel");
+    char real[PATH_MAX];
+    if (realpath(path, real))
+        snprintf(path, CR_COMMON_PATH_BYTES, "%s", real);
 }
 
 cr_status cr_common_open(const cr_common *common, cr_ranker **ranker,

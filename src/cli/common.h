@@ -76,6 +76,9 @@ enum { CR_COMMON_PATH_BYTES = 4096 };
 cr_status cr_common_options(const cr_common *common,
                             char path[CR_COMMON_PATH_BYTES],
                             cr_options *options, cr_error *error);
+/* The shipped collection, which lies beside the shipped model's folder. */
+void cr_common_dataset(const char *shipped_model,
+                       char path[CR_COMMON_PATH_BYTES]);
 /* Opens the model; a failure's message names the way out. */
 cr_status cr_common_open(const cr_common *common, cr_ranker **ranker,
                          cr_error *error);

@@ -9,7 +9,8 @@
 static const cr_command *const COMMANDS[] = {
     &cr_command_rank,     &cr_command_score,  &cr_command_eval,
     &cr_command_tokenize, &cr_command_info,   &cr_command_serve,
-    &cr_command_bench,    &cr_command_report, &cr_command_pull,
+    &cr_command_bench,    &cr_command_report, &cr_command_plan,
+    &cr_command_pull,
 };
 
 enum { N_COMMANDS = sizeof COMMANDS / sizeof COMMANDS[0] };

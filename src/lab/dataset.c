@@ -281,6 +281,16 @@ void cr_dataset_close(cr_dataset *d) {
     memset(d, 0, sizeof *d);
 }
 
+void cr_dataset_shorten(cr_dataset *d, size_t most) {
+    if (d->n <= most)
+        return;
+    while (d->n_groups > 1 && d->groups[d->n_groups] > most)
+        d->n_groups--;
+    if (d->groups[d->n_groups] > most)
+        d->groups[d->n_groups] = (uint32_t)most;
+    d->n = d->groups[d->n_groups];
+}
+
 void cr_dataset_take(const cr_dataset *d, bool as_pairs, uint64_t number,
                      size_t n, uint32_t *indexes) {
     if (as_pairs) {

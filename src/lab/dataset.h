@@ -35,6 +35,9 @@ typedef struct cr_dataset {
 cr_status cr_dataset_open(const char *source, cr_dataset *dataset,
                           cr_error *error);
 void cr_dataset_close(cr_dataset *dataset);
+/* Keeps the first whole queries of at most `most` pairs; of one that alone has
+ * more, its first pairs. */
+void cr_dataset_shorten(cr_dataset *dataset, size_t most);
 
 /* The pairs of request `number`, as indexes into pairs. As "pairs" the file's
  * order goes on and on; as "rerank" request i has passages of query i, the

@@ -15,7 +15,7 @@
 
 #include <jansson.h>
 
-enum { CR_SERVICE_POINTS = 16, CR_SERVICE_RATIOS = 512 };
+enum { CR_SERVICE_POINTS = 32, CR_SERVICE_RATIOS = 512 };
 
 typedef struct cr_service {
     cr_geometry geometry; /* of the backend that was measured */
