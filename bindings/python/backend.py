@@ -49,6 +49,14 @@ Classifier: Programming Language :: Python :: 3
 Classifier: Typing :: Typed
 Requires-Python: >=3.9
 Requires-Dist: numpy>=1.21
+Provides-Extra: bulk
+Requires-Dist: pyarrow>=18; extra == "bulk"
+Provides-Extra: spark
+Requires-Dist: pyarrow>=18; extra == "spark"
+Requires-Dist: pyspark[sql]>=4.0; extra == "spark"
+Provides-Extra: ray
+Requires-Dist: pyarrow>=18; extra == "ray"
+Requires-Dist: ray[data]>=2.50; extra == "ray"
 Description-Content-Type: text/markdown
 
 """
@@ -86,7 +94,8 @@ def build_wheel(wheel_directory, config_settings=None,
         libraries = build_libraries(pathlib.Path(folder))
         with Wheel(pathlib.Path(wheel_directory) / name) as wheel:
             for path in sources_in(HERE / "crossrank"):
-                wheel.add(f"crossrank/{path.name}", path.read_bytes())
+                wheel.add(path.relative_to(HERE).as_posix(),
+                          path.read_bytes())
             for path in libraries:
                 wheel.add(f"crossrank/{path.name}", path.read_bytes(), 0o755)
             for path in sorted((SOURCE / MODEL).iterdir()) * with_model:
@@ -131,7 +140,7 @@ def metadata():
 
 
 def sources_in(folder):
-    return sorted(path for path in folder.iterdir()
+    return sorted(path for path in folder.rglob("*")
                   if path.suffix == ".py" or path.name == "py.typed")
 
 

@@ -117,10 +117,15 @@ def test_wheel_is_whole(root, wheel):
             assert int(size) == len(data)
         metadata = opened.read(f"{info}/METADATA").decode()
     assert len(record.splitlines()) == len(names) == len(set(names))
-    assert {"crossrank/py.typed", f"crossrank/{MODEL}/model.safetensors",
+    assert {"crossrank/py.typed", "crossrank/bulk/__main__.py",
+            f"crossrank/{MODEL}/model.safetensors",
             f"{info}/licenses/LICENSE"} <= set(names)
-    assert re.findall("^Requires-Dist: (.*)$", metadata, re.M) \
-        == ["numpy>=1.21"]
+    needed = re.findall("^Requires-Dist: (.*)$", metadata, re.M)
+    assert [name for name in needed if "extra" not in name] == ["numpy>=1.21"]
+    extras = set(re.findall("^Provides-Extra: (.*)$", metadata, re.M))
+    assert extras == {"bulk", "spark", "ray"}
+    assert {re.search('extra == "(.*)"', name)[1]
+            for name in needed if "extra" in name} == extras
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads ELF")

@@ -416,21 +416,33 @@ class CrossEncoder:
         if show_progress_bar is None:
             show_progress_bar = logger.getEffectiveLevel() in (
                 logging.INFO, logging.DEBUG)
-        n_labels = self._info.n_labels
-        logits = np.empty((len(pairs), n_labels), np.float32)
+        return self._in_steps(
+            len(pairs), lambda first, end: self._ranker.logits(
+                pairs, first, end, self._info.n_labels), show_progress_bar)
+
+    def _predict_at(self, table: NDArray[np.uintp]) -> Scores:
+        """``predict`` of texts in memory that the caller keeps: a row of the
+        table is address and bytes of a query, then of a passage."""
+        logits = self._in_steps(
+            len(table), lambda first, end: self._ranker.logits_at(
+                table[first:end], self._info.n_labels), False)
+        return self._activate(None, logits)
+
+    def _in_steps(self, n: int, logits_of: Callable[[int, int], Scores],
+                  show_progress_bar: bool) -> Scores:
+        logits = np.empty((n, self._info.n_labels), np.float32)
         step, first = FIRST_STEP * self._info.threads, 0
-        with _progress(len(pairs), show_progress_bar) as bar:
-            while first < len(pairs):
-                end = min(first + step, len(pairs))
+        with _progress(n, show_progress_bar) as bar:
+            while first < n:
+                end = min(first + step, n)
                 start = time.perf_counter()
-                logits[first:end] = self._ranker.logits(pairs, first, end,
-                                                        n_labels)
+                logits[first:end] = logits_of(first, end)
                 seconds = time.perf_counter() - start
                 bar.update(end - first)
                 first = end
                 if seconds < SECONDS_A_STEP / 2:
                     step *= 2
-        return logits if n_labels > 1 else logits[:, 0]
+        return logits if self._info.n_labels > 1 else logits[:, 0]
 
     def _check_activation(self, activation: object) -> None:
         if isinstance(activation, str):

@@ -119,13 +119,20 @@ class Ranker:
                n_labels: int) -> NDArray[np.float32]:
         """[pairs, labels] of pairs[first:end], as the C library gives them."""
         data, table = _pack(pairs, first, end)
-        out = np.empty((end - first, n_labels), np.float32)
+        out = self.logits_at(table, n_labels)
+        del data  # The table points into it.
+        return out
+
+    def logits_at(self, table: NDArray[np.uintp],
+                  n_labels: int) -> NDArray[np.float32]:
+        """Of texts that the caller keeps: a row of the table [pairs, 4], in C
+        order, is a cr_pair."""
+        out = np.empty((len(table), n_labels), np.float32)
         error = _library.Error()
         with self._use() as pointer:
             status = lib.cr_score_labels(pointer, table.ctypes.data,
-                                         end - first, n_labels,
+                                         len(table), n_labels,
                                          out.ctypes.data, error)
-        del data  # The table points into it.
         check(status, error)
         return out
 
