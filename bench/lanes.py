@@ -107,7 +107,7 @@ def main():
         out = ROOT / f"bench/results/lanes-{slug}.json"
         out.write_text(json.dumps({
             "what": "milliseconds of one request alone, one lane and two",
-            "when": datetime.date.today().isoformat(), "commit": commit(),
+            "when": datetime.date.today().isoformat(), "commit": commit("src"),
             "machine": machine(), "isa": exact.info.isa,
             "requests_a_round": args.times, "results": results},
             indent=1) + "\n")

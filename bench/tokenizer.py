@@ -49,10 +49,10 @@ def machine():
             "load": os.getloadavg()}
 
 
-def commit():
+def commit(folder="src/text"):
     """The commit that last changed what is measured."""
     got = subprocess.run(["git", "-C", ROOT, "log", "-1", "--format=%h", "--",
-                          "src/text"], capture_output=True, text=True)
+                          folder], capture_output=True, text=True)
     return got.stdout.strip() or None
 
 
