@@ -1,10 +1,18 @@
 /* Nearest: the least edit distance that is still a typing error. */
 #include "base/nearest.h"
 
+#include <ctype.h>
+#include <stdbool.h>
 #include <string.h>
+#include <strings.h>
 
 /* Longer words are not guessed at. */
 enum { MAX_GUESS_CHARS = 40 };
+
+/* Upper and lower case are the same here. */
+static bool differ(char a, char b) {
+    return tolower((unsigned char)a) != tolower((unsigned char)b);
+}
 
 /* Levenshtein's distance: insertions, removals, replacements. */
 static size_t distance(const char *a, const char *b) {
@@ -15,7 +23,7 @@ static size_t distance(const char *a, const char *b) {
         size_t diagonal = row[0];
         row[0] = i;
         for (size_t j = 1; j <= n; j++) {
-            size_t best = diagonal + (a[i - 1] != b[j - 1]);
+            size_t best = diagonal + differ(a[i - 1], b[j - 1]);
             diagonal = row[j];
             if (row[j] + 1 < best)
                 best = row[j] + 1;
@@ -37,7 +45,7 @@ const char *cr_nearest(const char *word, const char *const *names, size_t n) {
             continue;
         size_t far = distance(word, names[i]);
         /* A beginning of at least two letters is a fair guess too. */
-        if (len >= 2 && strncmp(names[i], word, len) == 0)
+        if (len >= 2 && strncasecmp(names[i], word, len) == 0)
             far = 1;
         if (far <= least && (!best || far < least)) {
             best = names[i];

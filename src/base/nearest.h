@@ -6,7 +6,8 @@
 
 #include <stddef.h>
 
-/* Of names[n] the one that is most likely meant by `word`, or NULL. */
+/* Of names[n] the one that is most likely meant by `word`, whatever its case,
+ * or NULL. */
 const char *cr_nearest(const char *word, const char *const *names, size_t n);
 
 #endif

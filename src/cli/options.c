@@ -56,8 +56,8 @@ static cr_status set_number(const cr_option *option, const char *value,
     if (!starts_well || *end || errno || !isfinite(number) ||
         number < option->min || number > option->max)
         return cr_fail(error, CR_ERR_ARGUMENT,
-                       "--%s is \"%.60s\", it must be a%s number from %.9g to "
-                       "%.9g",
+                       "--%s is \"%.60s\", it must be a%s number from %.10g to "
+                       "%.10g",
                        option->name, value,
                        option->kind == CR_OPTION_REAL ? "" : " whole",
                        option->min, option->max);
@@ -93,6 +93,11 @@ static cr_status set_value(const cr_option *option, const char *value,
                            cr_error *error) {
     switch (option->kind) {
     case CR_OPTION_TEXT:
+        if (!*value && !option->may_be_empty)
+            return cr_fail(error, CR_ERR_ARGUMENT,
+                           "--%s is \"\", it must not be empty: give %s, or "
+                           "leave it out",
+                           option->name, option->value);
         *(const char **)option->target = value;
         return CR_OK;
     case CR_OPTION_NUMBER:

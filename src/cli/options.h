@@ -2,8 +2,10 @@
  *
  * --name VALUE and --name=VALUE, one-letter forms where a row has one, flags
  * without a value, operands anywhere, "--" ends the options, "-" is an
- * operand. The last of several wins. Every complaint names the option, the
- * value and what is accepted. It prints nothing.
+ * operand. The last of several wins. A text may not be empty unless its row
+ * says so: it is a shell's unset variable more often than a wish. Every
+ * complaint names the option, the value and what is accepted. It prints
+ * nothing.
  *
  * Threads: pure. Ownership: texts point into argv. */
 #ifndef CR_CLI_OPTIONS_H
@@ -28,6 +30,7 @@ typedef struct cr_option {
     void *target;
     double min, max;
     const char *const *choices; /* ending with NULL */
+    bool may_be_empty;          /* of a text: "" is a value like any other */
 } cr_option;
 
 /* One row of the table. */
@@ -37,6 +40,12 @@ typedef struct cr_option {
     {                                                                          \
         .name = name_, .value = value_, .help = help_, .kind = CR_OPTION_TEXT, \
         .target = target_                                                      \
+    }
+/* A text of which "" is a value too. */
+#define CR_ANY_TEXT_OPTION(name_, value_, target_, help_)                      \
+    {                                                                          \
+        .name = name_, .value = value_, .help = help_, .kind = CR_OPTION_TEXT, \
+        .target = target_, .may_be_empty = true                                \
     }
 #define CR_NUMBER_OPTION(name_, value_, target_, min_, max_, help_)            \
     {                                                                          \

@@ -237,7 +237,7 @@ static int run(int argc, char **argv) {
     const char *path[1];
     cr_operands operands = {path, 0, 1};
     const cr_option options[] = {
-        CR_TEXT_OPTION("query", "Q", &o.query, "what is asked (needed)"),
+        CR_ANY_TEXT_OPTION("query", "Q", &o.query, "what is asked (needed)"),
         CR_NUMBER_OPTION("top", "N", &o.top, 1, UINT32_MAX,
                          "the best N passages only (default: all)"),
         CR_FLAG("json", &o.json, "one JSON object with all results"),

@@ -40,6 +40,7 @@ static cr_status parse(const char *line, values *v) {
          .min = 0,
          .max = 10},
         CR_CHOICE_OPTION("truncation", "HOW", &v->choice, CHOICES, "h"),
+        CR_ANY_TEXT_OPTION("query", "Q", &v->text, "h"),
     };
     options[1].letter = 'm';
     options[0].letter = 'q';
@@ -77,7 +78,7 @@ static void test_accepted(void **state) {
     assert_string_equal(v.operands[0], "-");
     assert_int_equal(parse("x -- --quiet", &v), CR_OK);
     assert_string_equal(v.operands[0], "--quiet");
-    assert_int_equal(parse("x --model=--odd=1 --model= --threads 1", &v),
+    assert_int_equal(parse("x --model=--odd=1 --query= --threads 1", &v),
                      CR_OK);
     assert_string_equal(v.text, "");
     assert_int_equal(parse("x -q -m d1 -md2", &v), CR_OK);
@@ -107,6 +108,8 @@ static void test_refused(void **state) {
         {"x -z", "unknown option -z"},
         {"x -threads 4", "long options begin with two dashes"},
         {"x --model", "--model needs a value: --model DIR"},
+        {"x --model=", "--model is \"\", it must not be empty: give DIR"},
+        {"x --model  in", "--model is \"\", it must not be empty: give DIR"},
         {"x --quiet=yes", "--quiet takes no value"},
         {"x --threads 0", "--threads is \"0\", it must be a whole number "
                           "from 1 to 1024"},
@@ -141,6 +144,7 @@ static void test_nearest(void **state) {
     } CASES[] = {
         {"scor", "score"},   {"scroe", "score"}, {"ranks", "rank"},
         {"tok", "tokenize"}, {"evla", "eval"},   {"server", "serve"},
+        {"SCORE", "score"},  {"INF", "info"},    {"Evla", "eval"},
         {"xyzzy", NULL},     {"", NULL},         {"q", NULL},
     };
     for (size_t i = 0; i < sizeof CASES / sizeof CASES[0]; i++) {
