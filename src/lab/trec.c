@@ -67,7 +67,7 @@ static void split_blanks(cr_text line, columns *out) {
     }
 }
 
-/* A finite number that fills the whole column, blanks aside. */
+/* A number that fills the whole column, blanks aside; it may be infinite. */
 static bool to_number(cr_text text, double *value) {
     char copy[MAX_NUMBER_CHARS + 1];
     char *end;
@@ -80,7 +80,7 @@ static bool to_number(cr_text text, double *value) {
     memcpy(copy, text.data, text.len);
     copy[text.len] = '\0';
     *value = strtod(copy, &end);
-    return end == copy + text.len && isfinite(*value);
+    return end == copy + text.len;
 }
 
 static bool is_grade(double value) {
@@ -116,9 +116,10 @@ static cr_status read_row(const cr_lines *lines, cr_text line,
     if (!at.number)
         return cr_lines_fail(lines, error, "%zu columns, needed are %s",
                              split.n, LAYOUT_TEXT[kind]);
-    if (!to_number(split.text[at.number], &row.value)) {
-        if (lines->line == 1)
-            return CR_OK; /* the header */
+    bool is_number = to_number(split.text[at.number], &row.value);
+    if (!is_number && lines->line == 1)
+        return CR_OK; /* the header */
+    if (!is_number || !isfinite(row.value)) {
         return cr_lines_fail(lines, error, "\"%.*s\" is not a finite number",
                              (int)(split.text[at.number].len > 60
                                        ? 60

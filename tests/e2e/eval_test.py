@@ -124,6 +124,8 @@ def test_official_layout(tiny, small):
     ("qrels.test.tsv", "0\t0-3\n", "qrels.test.tsv:1: 2 columns"),
     ("qrels.test.tsv", "h\th\th\n0\t0-3\tx\n", "qrels.test.tsv:2: "),
     ("qrels.test.tsv", None, "neither qrels.test.tsv nor qrels/test.tsv"),
+    ("run.bm25.tsv", "0\t0-0\t1\tnan\n", 'tsv:1: "nan" is not a finite'),
+    ("run.bm25.tsv", "0\t0-0\t1\t1e999\n", 'tsv:1: "1e999" is not a finite'),
     ("run.bm25.tsv", "0\tno-such\t1\t1\n", 'no _id "no-such"'),
     ("run.bm25.tsv", "0\t0-0\t1\t1\n0\t0-0\t2\t1\n", "run.bm25.tsv:2: "),
     ("run.bm25.tsv", "7\t0-0\t1\t1\n", "no query of the run is judged"),
