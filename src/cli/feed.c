@@ -28,7 +28,7 @@ struct cr_feed {
     pthread_cond_t room;   /* there may be room to fill */
     cr_window windows[2];
     cr_window *filling;
-    bool starved; /* the reader waits for input */
+    bool starved; /* the reader waits for input, or for a long line's end */
     bool ended;   /* the reader is done: status and error are final */
     bool stop;    /* the consumer is done */
     cr_status status;
@@ -80,6 +80,7 @@ static cr_status hand_over(cr_feed *feed, const cr_pair *pair, bool bad,
                            bool *go_on, cr_error *error) {
     cr_status status = CR_OK;
     pthread_mutex_lock(&feed->mutex);
+    feed->starved = false;
     while (is_full(feed->filling) && !feed->stop)
         pthread_cond_wait(&feed->room, &feed->mutex);
     *go_on = !feed->stop;
@@ -117,18 +118,21 @@ static cr_status read_line(cr_feed *feed, cr_text line, bool *go_on,
     return hand_over(feed, &message, true, go_on, error);
 }
 
-static cr_status pass_long_line(cr_feed *feed, bool *go_on, cr_error *error) {
-    cr_lines_fail_long(&feed->lines, error);
-    cr_pair message = {{"", 0}, {error->message, strlen(error->message)}};
-    return hand_over(feed, &message, true, go_on, error);
-}
-
 static void set_starved(cr_feed *feed, bool starved) {
     pthread_mutex_lock(&feed->mutex);
     feed->starved = starved;
     if (starved)
         pthread_cond_signal(&feed->ready);
     pthread_mutex_unlock(&feed->mutex);
+}
+
+/* The rest of the line may never end, so the consumer gets what there is. */
+static cr_status pass_long_line(cr_feed *feed, bool *go_on, cr_error *error) {
+    cr_lines_fail_long(&feed->lines, error);
+    cr_pair message = {{"", 0}, {error->message, strlen(error->message)}};
+    cr_status status = hand_over(feed, &message, true, go_on, error);
+    set_starved(feed, true);
+    return status;
 }
 
 /* Waits until there is something to read; false: to end instead. */
