@@ -3,6 +3,7 @@
 #include "cli/command.h"
 #include "cli/common.h"
 #include "cli/feed.h"
+#include "cli/interrupt.h"
 #include "cli/out.h"
 #include "engine/backend.h"
 #include "lab/lines.h"
@@ -63,9 +64,13 @@ static cr_status gather(const cr_common *common, const cr_ranker *ranker,
     facts->threads_from = threads_from(common, &facts->cpus);
     facts->dtype_from =
         strcmp(cr_common_dtype(common), "auto") == 0 ? "auto" : "--dtype";
-    for (int kind = 0; facts->with_peak && kind < CR_N_PEAKS; kind++)
+    for (int kind = 0; facts->with_peak && kind < CR_N_PEAKS; kind++) {
         facts->peaks[kind] =
             cr_peak_measure((cr_peak_kind)kind, facts->ranker.threads);
+        if (cr_interrupt_asked())
+            return cr_fail(error, CR_ERR_CANCELLED,
+                           "interrupted while the peak was measured");
+    }
     return read_sha256(facts->ranker.model_path, facts->sha256, error);
 }
 
@@ -329,7 +334,10 @@ static int run(int argc, char **argv) {
         status = cr_out_flush(&out, &error);
     }
     cr_ranker_close(ranker);
-    return status == CR_OK ? CR_EXIT_DONE : cr_command_fail(&error);
+    if (status == CR_OK)
+        return CR_EXIT_DONE;
+    code = cr_command_fail(&error);
+    return status == CR_ERR_CANCELLED ? CR_EXIT_INTERRUPTED : code;
 }
 
 const cr_command cr_command_info = {

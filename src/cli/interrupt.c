@@ -27,6 +27,7 @@ void cr_interrupt_install(void) {
         fcntl(wake[1], F_SETFD, FD_CLOEXEC);
     }
     sigaction(SIGINT, &interrupt, NULL);
+    sigaction(SIGTERM, &interrupt, NULL);
     sigaction(SIGPIPE, &ignore, NULL);
 }
 

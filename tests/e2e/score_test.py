@@ -305,16 +305,36 @@ def start_endless(build, *arguments):
                             stderr=subprocess.PIPE)
 
 
-def test_interrupt_while_waiting(build):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_interrupt_while_waiting(build, number):
     program = start_endless(build)
     program.stdin.write(b"q\tp\n")
     program.stdin.flush()
     line = program.stdout.readline()
-    program.send_signal(signal.SIGINT)
+    program.send_signal(number)
     rest, message = program.communicate(timeout=60)
     assert program.returncode == 130
     assert float(line) and rest == b""
     assert b"interrupted after 1 pairs" in message
+
+
+def test_a_line_that_never_ends(build, slower):
+    """More than a line may have, and then nothing, and no end."""
+    program = start_endless(build)
+    try:
+        try:
+            os.write(program.stdin.fileno(), b"q\tp\n")
+            for _ in range(33):
+                os.write(program.stdin.fileno(), b"x" * (1 << 20))
+        except BrokenPipeError:
+            pass  # it has had enough
+        message = program.stderr.read()
+        assert program.wait(timeout=60 * slower) == 3
+        assert float(program.stdout.read())
+        assert b"<stdin>:2: a line is longer than the limit" in message
+    finally:
+        program.kill()
+        program.stdin.close()
 
 
 def test_interrupt_while_scoring(build, tmp_path, slower):
