@@ -49,6 +49,10 @@ _crossrank() {
     'bench --device') words='cpu and gpu with mlx' ;;
     'bench --dtype') words='auto fp32 fp16 bf16 int8' ;;
     'bench --truncation') words='longest_first only_second' ;;
+    'report --model') kind=-d ;;
+    'report --device') words='cpu and gpu with mlx' ;;
+    'report --dtype') words='auto fp32 fp16 bf16 int8' ;;
+    'report --truncation') words='longest_first only_second' ;;
     'plan --model') kind=-d ;;
     'plan --device') words='cpu and gpu with mlx' ;;
     'plan --dtype') words='auto fp32 fp16 bf16 int8' ;;
@@ -67,7 +71,7 @@ _crossrank() {
         info) words='--json --peak --model --revision --backend --device --dtype --isa --threads --max-length --truncation --quiet --help' ;;
         serve) words='--config --print-config --model --revision --backend --device --dtype --isa --threads --max-length --truncation --activation --host --port --unix-socket --grpc-enabled --grpc-port --served-model-name --batching-enabled --batching-max-batch --batching-max-tokens --batching-timeout-ms --max-documents --max-body-bytes --max-pending-bytes --max-queue-tokens --max-connections --http-threads --receive-timeout-ms --idle-timeout-s --request-timeout-ms --drain-timeout-ms --rerank-scores --rerank-documents --auto-truncate --api-keys-file --cors-origin --access-log --help' ;;
         bench) words='--output --url --grpc-url --dialect --in-process --all --model --revision --backend --device --dtype --isa --threads --max-length --truncation --quiet --help' ;;
-        report) words='--help' ;;
+        report) words='--model --revision --backend --device --dtype --isa --threads --max-length --truncation --quiet --help' ;;
         plan) words='--rate --pairs --p99 --replicas --lanes --window --max-batch --price --results --dataset --requests --seed --json --model --revision --backend --device --dtype --isa --threads --max-length --truncation --quiet --help' ;;
         pull) words='--revision --quiet --help' ;;
         esac

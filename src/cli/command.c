@@ -1,6 +1,7 @@
 /* Commands: parsing and explaining, the same for all. */
 #include "cli/command.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -66,6 +67,14 @@ int cr_command_fail(const cr_error *error) {
     return cr_status_exit_code(error->status);
 }
 
+int cr_command_flush(void) {
+    if (fflush(stdout) == 0 && !ferror(stdout))
+        return CR_EXIT_DONE;
+    fprintf(stderr, "crossrank: cannot write to standard output: %s\n",
+            strerror(errno));
+    return CR_EXIT_INPUT;
+}
+
 int cr_command_parse(const cr_command *command, const cr_option *options,
                      size_t n_options, int argc, char **argv,
                      cr_operands *operands, size_t n_needed) {
@@ -75,7 +84,7 @@ int cr_command_parse(const cr_command *command, const cr_option *options,
                                         operands, &help, &error);
     if (status == CR_OK && help) {
         print_help(command, options, n_options);
-        return fflush(stdout) == 0 ? CR_EXIT_DONE : CR_EXIT_INPUT;
+        return cr_command_flush();
     }
     if (status == CR_OK && operands->n < n_needed)
         status =

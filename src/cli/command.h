@@ -45,6 +45,9 @@ int cr_command_parse(const cr_command *command, const cr_option *options,
                      size_t n_options, int argc, char **argv,
                      cr_operands *operands, size_t n_needed);
 
+/* Flushes what was printed with printf: 0, or what is wrong said and 3. */
+int cr_command_flush(void);
+
 /* Prints a message to standard error, behind "crossrank: " unless it begins
  * with a place in a file, and returns the exit code of its status. */
 int cr_command_fail(const cr_error *error);

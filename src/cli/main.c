@@ -3,8 +3,11 @@
 #include "cli/command.h"
 #include "cli/interrupt.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 static const cr_command *const COMMANDS[] = {
     &cr_command_rank,     &cr_command_score,  &cr_command_eval,
@@ -49,7 +52,7 @@ static int help(void) {
            "model;\n"
            "4 backend, device, dtype or instruction set not available; 130 "
            "interrupted.\n");
-    return fflush(stdout) == 0 ? CR_EXIT_DONE : CR_EXIT_INPUT;
+    return cr_command_flush();
 }
 
 static int fail_unknown(const char *word) {
@@ -69,7 +72,18 @@ static bool is(const char *word, const char *a, const char *b) {
     return strcmp(word, a) == 0 || strcmp(word, b) == 0;
 }
 
+/* Where a standard descriptor is closed the next file or socket would get its
+ * number, and be read as input or written into. So it is taken by something
+ * that fails as a closed one does: it is opened for the other direction. */
+static void take_closed_descriptors(void) {
+    for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
+        if (fcntl(fd, F_GETFD) < 0 && errno == EBADF &&
+            open("/dev/null", fd == STDIN_FILENO ? O_WRONLY : O_RDONLY) < 0)
+            return; /* no /dev/null: as it was */
+}
+
 int main(int argc, char **argv) {
+    take_closed_descriptors();
     cr_interrupt_install();
     if (argc < 2) {
         fprintf(stderr, "crossrank: a command is needed (crossrank --help "
@@ -78,7 +92,7 @@ int main(int argc, char **argv) {
     }
     if (is(argv[1], "--version", "-V")) {
         printf("crossrank %s\n", cr_version());
-        return fflush(stdout) == 0 ? CR_EXIT_DONE : CR_EXIT_INPUT;
+        return cr_command_flush();
     }
     if (is(argv[1], "--help", "-h") ||
         (is(argv[1], "help", "help") && argc == 2))

@@ -3,6 +3,7 @@
 #include "lab/report.h"
 
 #include "cli/command.h"
+#include "cli/common.h"
 #include "cli/out.h"
 
 #include <stdio.h>
@@ -41,8 +42,12 @@ static int run(int argc, char **argv) {
     const char *dirs[MAX_RUNS];
     cr_operands runs = {dirs, 0, MAX_RUNS};
     cr_error error;
-    int code =
-        cr_command_parse(&cr_command_report, NULL, 0, argc, argv, &runs, 1);
+    /* Every command takes these; nothing is computed here that asks for one. */
+    cr_common unused = {0};
+    const cr_option options[] = {CR_COMMON_OPTIONS(&unused)};
+    int code = cr_command_parse(&cr_command_report, options,
+                                sizeof options / sizeof options[0], argc, argv,
+                                &runs, 1);
     if (code != CR_GO_ON)
         return code;
     cr_status status =
@@ -65,7 +70,12 @@ const cr_command cr_command_report = {
         "does not\n"
         "hold 0. Configurations are compared where batch, concurrency, mode "
         "and swept\n"
-        "settings are the same.\n",
+        "settings are the same.\n"
+        "\n"
+        "The options are those of every command, so that a script may pass one "
+        "set to\n"
+        "all. They are checked and change nothing: a report computes no "
+        "scores.\n",
     .examples = "  crossrank report results/08b\n"
                 "  crossrank report results/before results/after\n",
     .run = run,

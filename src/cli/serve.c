@@ -1,6 +1,7 @@
 /* crossrank serve: settings from everywhere, one line when ready, signals. */
 #include "cli/command.h"
 #include "cli/common.h"
+#include "cli/interrupt.h"
 #include "server/server.h"
 
 #include <pthread.h>
@@ -55,9 +56,9 @@ static void fill_options(serve_flags *f) {
     for (size_t i = 0; i < CR_N_SETTINGS; i++) {
         cr_setting_flag_name(&CR_SETTINGS[i], f->names[i]);
         describe(&CR_SETTINGS[i], f->helps[i], sizeof f->helps[i]);
-        f->options[f->n++] =
-            (cr_option)CR_TEXT_OPTION(f->names[i], value_name(&CR_SETTINGS[i]),
-                                      &f->values[i], f->helps[i]);
+        f->options[f->n++] = (cr_option)CR_ANY_TEXT_OPTION(
+            f->names[i], value_name(&CR_SETTINGS[i]), &f->values[i],
+            f->helps[i]);
     }
 }
 
@@ -93,7 +94,7 @@ static int print_config(const cr_settings *settings) {
         }
         printf("%s%s: %s\n", dot ? "  " : "", dot ? dot + 1 : name, value);
     }
-    return fflush(stdout) == 0 ? CR_EXIT_DONE : CR_EXIT_INPUT;
+    return cr_command_flush();
 }
 
 static void write_log(void *context, const char *line, size_t len) {
@@ -106,13 +107,14 @@ static void write_log(void *context, const char *line, size_t len) {
                stderr);
 }
 
-static void announce(const cr_server *server) {
+/* An exit code: whoever waits for the line must not wait for ever. */
+static int announce(const cr_server *server) {
     const char *grpc = cr_server_grpc_address(server);
     printf("{\"http\":\"%s\"", cr_server_address(server));
     if (grpc)
         printf(",\"grpc\":\"%s\"", grpc);
     printf("}\n");
-    fflush(stdout);
+    return cr_command_flush();
 }
 
 /* Until SIGTERM or SIGINT. SIGHUP reads keys, SIGUSR1 the model anew. */
@@ -161,11 +163,17 @@ static int serve(const cr_settings *settings) {
     sigaddset(&signals, SIGHUP);
     sigaddset(&signals, SIGUSR1);
     pthread_sigmask(SIG_BLOCK, &signals, NULL);
+    if (cr_interrupt_asked()) /* just before */
+        return CR_EXIT_INTERRUPTED;
     if (open_server(settings, &model, path, &server, &error) != CR_OK)
         return cr_command_fail(&error);
-    announce(server);
-    serve_until_told(server, &signals);
-    return cr_server_stop(server) ? CR_EXIT_DONE : CR_EXIT_SOME_FAILED;
+    int code = announce(server);
+    if (code == CR_EXIT_DONE)
+        serve_until_told(server, &signals);
+    bool drained = cr_server_stop(server);
+    return code != CR_EXIT_DONE ? code
+           : drained            ? CR_EXIT_DONE
+                                : CR_EXIT_SOME_FAILED;
 }
 
 static int run(int argc, char **argv) {
@@ -199,7 +207,8 @@ const cr_command cr_command_serve = {
         "line: "
         "{\"http\":\"http://127.0.0.1:8080\",\"grpc\":\"127.0.0.1:50051\"}.\n"
         "Pairs of all requests wait in one fair queue and are scored together "
-        "by whatever lane is free.\n"
+        "by\n"
+        "whatever lane is free.\n"
         "\n"
         "Every setting is also an environment variable "
         "(--max-queue-tokens:\n"

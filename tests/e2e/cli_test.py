@@ -3,10 +3,14 @@
 import json
 import os
 import re
+import signal
+import subprocess
+import time
 
 import pytest
 
-COMMANDS = ["rank", "score", "eval", "tokenize", "info"]
+COMMANDS = ["rank", "score", "eval", "tokenize", "info", "serve", "bench",
+            "report", "plan"]
 
 
 def test_help_lists_the_commands(crossrank):
@@ -27,7 +31,8 @@ def test_each_command_explains_itself(crossrank, command):
                    "--max-length", "examples:", "\n  crossrank "
                    if command == "info" else f"crossrank {command}"):
         assert wanted in text
-    assert max(map(len, text.splitlines())) <= 84
+    assert max(map(len, text.splitlines())) <= 84, max(
+        text.splitlines(), key=len)
     assert crossrank("help", command).stdout == done.stdout
 
 
@@ -54,6 +59,11 @@ def test_version(crossrank):
     (["score", "--activation", "tanh", "-"], "model, none, sigmoid"),
     (["score", "--skip-errors=1", "-"], "--skip-errors takes no value"),
     (["score", "--model"], "--model needs a value"),
+    (["score", "--model", "", "-"], '--model is "", it must not be empty'),
+    (["score", "--isa=", "-"], '--isa is "", it must not be empty'),
+    (["score", "--dtype", "BF16", "-"], "did you mean bf16?"),
+    (["rank", "--query", "q", "--top", "-1", "-"], "from 1 to 4294967295"),
+    (["report", "--threads", "x", "x"], '--threads is "x"'),
     (["rank", "-"], "rank needs --query"),
     (["rank", "--query", "q", "--top", "0", "-"], '--top is "0"'),
     (["eval", "--depth", "0", "x"], '--depth is "0"'),
@@ -131,3 +141,53 @@ def test_messages_stay_on_one_line(crossrank):
     assert done.returncode == 3
     assert done.stderr.count(b"\n") == 1
     assert b"\x1b" not in done.stderr
+
+
+def run_redirected(build, redirection, *arguments):
+    """The program, started by a shell with `redirection`, which may close."""
+    return subprocess.run(
+        ["sh", "-c", f'exec "$@" {redirection}', "sh", build / "crossrank",
+         *arguments], capture_output=True, timeout=60)
+
+
+@pytest.mark.parametrize("redirection", [">/dev/full", ">&-"])
+@pytest.mark.parametrize("arguments", [
+    ["--help"], ["--version"], ["score", "--help"], ["info", "--json"],
+    ["serve", "--print-config"], ["serve", "--port", "0"]])
+def test_output_that_cannot_be_written(build, arguments, redirection):
+    """It is said, and nobody waits for a line that never comes."""
+    if "full" in redirection and not os.path.exists("/dev/full"):
+        pytest.skip("there is no /dev/full here")
+    done = run_redirected(build, redirection, *arguments)
+    assert done.returncode == 3
+    assert b"cannot write to standard output: " in done.stderr
+
+
+def test_closed_standard_input(build):
+    """Another file must not get its number and be read in its place."""
+    done = run_redirected(build, "<&-", "score", "-")
+    assert done.returncode == 3
+    assert b"<stdin>: cannot read: " in done.stderr
+
+
+def test_closed_standard_error(build, tmp_path):
+    """Messages must not be written into a file that got its number."""
+    path = tmp_path / "pairs"
+    path.write_bytes(b"q\tp\nq\n")
+    done = run_redirected(build, "2>&-", "score", "--skip-errors", path)
+    assert done.returncode == 1
+    assert done.stdout.splitlines()[1:] == [b"null"]
+    assert path.read_bytes() == b"q\tp\nq\n"
+
+
+def test_an_interrupted_peak_is_no_peak(build, slower):
+    program = subprocess.Popen(
+        [build / "crossrank", "info", "--json", "--peak", "--threads", "1"],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    time.sleep(1)
+    program.send_signal(signal.SIGINT)
+    out, message = program.communicate(timeout=60 * slower)
+    if out:
+        pytest.skip("it was done before the signal came")
+    assert program.returncode == 130
+    assert b"interrupted" in message
