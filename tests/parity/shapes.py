@@ -46,6 +46,10 @@ SHAPES.update({
     "xlm-roberta": Shape(kind="xlm-roberta", pad_id=0, **ROBERTA),
     "roberta-two-types": Shape(kind="roberta", eps=1e-5),
     "roberta-no-prefix": Shape(kind="roberta", prefix="", **ROBERTA),
+    # The two-layer head with several labels, as a classifier of pairs has it.
+    "roberta-three-labels": Shape(kind="roberta", labels=3, **ROBERTA),
+    "xlm-roberta-labels-17": Shape(kind="xlm-roberta", pad_id=0, labels=17,
+                                   hidden=40, **ROBERTA),
 })
 
 CHARSMAP = ROOT / "tests/fixtures/tokenizers/nmt_nfkc.xz"
@@ -57,6 +61,13 @@ UNIGRAM = {"kind": "xlm-roberta", "tokenizer": "unigram",
 HF_SHAPES = {
     "bpe": Shape(**BPE),
     "unigram": Shape(**UNIGRAM),
+    # cross-encoder/nli-distilroberta-base, cross-encoder/nli-roberta-base
+    "distilroberta-nli": Shape(layers=6, heads=12, hidden=48, positions=512,
+                               labels=3, **BPE),
+    "roberta-nli": Shape(layers=12, heads=12, hidden=96, positions=512,
+                         labels=3, **BPE),
+    # Several labels of an XLM-RoBERTa
+    "unigram-labels-5": Shape(labels=5, **UNIGRAM),
     # cross-encoder/stsb-distilroberta-base, cross-encoder/stsb-roberta-large
     "distilroberta": Shape(layers=6, heads=12, hidden=48, positions=512, **BPE),
     "roberta-large": Shape(layers=24, heads=16, hidden=64, positions=512, **BPE),
