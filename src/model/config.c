@@ -185,20 +185,70 @@ static cr_status read_layer_norm_eps(const cr_json *json,
     return CR_OK;
 }
 
-/* Names for the labels 0..n-1, each once and each another. */
-static bool names_every_label(const json_t *names) {
+/* A key that is none of "0".."n-1", which there is where one of them lacks. */
+static const char *other_key(const json_t *names) {
+    json_t *object = (json_t *)(uintptr_t)names; /* iterating takes no const */
     size_t n = json_object_size(names);
-    json_t *seen = json_object();
-    for (size_t i = 0; seen && i < n; i++) {
-        char key[CR_LABEL_BYTES];
-        snprintf(key, sizeof key, "%zu", i);
-        const char *name = json_string_value(json_object_get(names, key));
-        if (!name || json_object_set_new(seen, name, json_null()) != 0)
-            break;
+    for (void *at = json_object_iter(object); at;
+         at = json_object_iter_next(object, at)) {
+        const char *key = json_object_iter_key(at);
+        char own[CR_LABEL_BYTES];
+        unsigned long long number = strtoull(key, NULL, 10);
+        snprintf(own, sizeof own, "%llu", number);
+        if (number >= n || strcmp(own, key) != 0)
+            return key;
     }
-    bool all = json_object_size(seen) == n;
+    return "";
+}
+
+/* Label 0..n-1 has a name, and none before it has the same. transformers goes
+ * by the number of names and looks none of them up before it prints one, so a
+ * gap is found late there or never; here every score has its name beside it,
+ * and one made up would be taken for the model's. */
+static cr_status check_label(const cr_json *json, const json_t *names,
+                             size_t label, json_t *seen, cr_error *error) {
+    char key[CR_LABEL_BYTES], picture[CR_JSON_PICTURE_BYTES];
+    size_t n = json_object_size(names);
+    snprintf(key, sizeof key, "%zu", label);
+    const json_t *value = json_object_get(names, key);
+    const char *name = json_string_value(value);
+    if (!value) {
+        json_t *other = json_string(other_key(names));
+        cr_status status =
+            cr_fail(error, CR_ERR_UNSUPPORTED,
+                    "%s: \"id2label\" has %zu labels, but no \"%s\" and "
+                    "instead %s, a gap: name each of \"0\" to \"%zu\", in the "
+                    "order of the classifier's rows",
+                    json->path, n, key, cr_json_picture(other, picture), n - 1);
+        json_decref(other);
+        return status;
+    }
+    if (!name)
+        return cr_fail(error, CR_ERR_UNSUPPORTED,
+                       "%s: \"id2label\" has for \"%s\" %s: make it a name, "
+                       "a string",
+                       json->path, key, cr_json_picture(value, picture));
+    const json_t *first = json_object_get(seen, name);
+    if (first)
+        return cr_fail(error, CR_ERR_UNSUPPORTED,
+                       "%s: \"id2label\" has for \"%s\" and \"%s\" one name, "
+                       "%s: no two may be alike, scores are told apart by it",
+                       json->path, json_string_value(first), key,
+                       cr_json_picture(value, picture));
+    if (json_object_set_new(seen, name, json_string(key)) != 0)
+        return cr_fail_memory(error, n, "label names");
+    return CR_OK;
+}
+
+static cr_status check_every_label(const cr_json *json, const json_t *names,
+                                   cr_error *error) {
+    size_t n = json_object_size(names);
+    json_t *seen = json_object(); /* name: its key */
+    cr_status status = seen ? CR_OK : cr_fail_memory(error, n, "label names");
+    for (size_t i = 0; status == CR_OK && i < n; i++)
+        status = check_label(json, names, i, seen, error);
     json_decref(seen);
-    return all;
+    return status;
 }
 
 /* Labels as transformers counts them: id2label, else num_labels, else 2.
@@ -211,14 +261,13 @@ static cr_status read_labels(const cr_json *json, cr_model_config *config,
     if (names && (n < 1 || n > CR_MAX_LABELS))
         return cr_json_refuse(json, "id2label", names,
                               "an object of 1..1024 labels", error);
-    if (n > 1 && !names_every_label(names))
-        return cr_json_refuse(json, "id2label", names,
-                              "a name for each of \"0\", \"1\", ... without a "
-                              "gap, no two alike",
-                              error);
-    cr_status status =
-        cr_json_get_u32(json, "num_labels", 1, CR_MAX_LABELS,
-                        names ? (uint32_t)n : 2, &config->n_labels, error);
+    cr_status status = CR_OK;
+    if (n > 1)
+        status = check_every_label(json, names, error);
+    if (status == CR_OK)
+        status =
+            cr_json_get_u32(json, "num_labels", 1, CR_MAX_LABELS,
+                            names ? (uint32_t)n : 2, &config->n_labels, error);
     if (status == CR_OK && names && config->n_labels != n)
         return cr_fail(error, CR_ERR_MODEL,
                        "%s: \"num_labels\" is %u, but \"id2label\" has %zu: "

@@ -95,11 +95,20 @@ static const char *picture_of_shape(const cr_tensor *tensor, char *picture,
     return picture;
 }
 
+/* What in config.json says the shape of a tensor, where its own message would
+ * not: people know the sizes, but not that names are counted. */
+static const char *why_this_shape(const char *name) {
+    return strncmp(name, "classifier.", 11) == 0
+               ? ", a row for each name of \"id2label\" (else num_labels)"
+               : "";
+}
+
 /* The tensor in the shape rows x columns (columns 0: a vector). */
 static cr_status require_tensor(const cr_model *model, const char *name,
                                 uint64_t rows, uint64_t columns,
                                 const cr_tensor **found, cr_error *error) {
     const cr_tensor *tensor = find_tensor(model, name);
+    const char *why = why_this_shape(name);
     char own[MAX_NAME_BYTES];
     *found = tensor;
     name = own_name(model, name, own);
@@ -115,10 +124,10 @@ static cr_status require_tensor(const cr_model *model, const char *name,
         cr_tensor want = {.n_dims = n_dims, .dims = {rows, columns}};
         return cr_fail(
             error, CR_ERR_MODEL,
-            "%s: tensor \"%s\" has the shape %s; by config.json it is %s",
+            "%s: tensor \"%s\" has the shape %s; by config.json it is %s%s",
             model->weights_path, name,
             picture_of_shape(tensor, shape, sizeof shape),
-            picture_of_shape(&want, expected, sizeof expected));
+            picture_of_shape(&want, expected, sizeof expected), why);
     }
     if (tensor->type == CR_TENSOR_OTHER)
         return cr_fail(error, CR_ERR_MODEL,

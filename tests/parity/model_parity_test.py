@@ -260,6 +260,9 @@ def label_cases():
     yield case("number-one", 1, id2label=DROP, label2id=DROP, num_labels=1)
     yield case("both", 3, num_labels=3)
     yield case("neither", 2, id2label=DROP, label2id=DROP)
+    for kind in ("roberta", "xlm-roberta"):
+        yield Case(f"labels-{kind}", {"labels": 3, "activation": "", "types": 1,
+                                      "kind": kind, "pad_id": 0})
     yield case("one-class", 3, problem_type="single_label_classification")
     yield case("many-classes", 3, problem_type="multi_label_classification")
     yield Case("labels-saved", {"labels": 3, "activation": ""}, {},
@@ -301,8 +304,14 @@ def refused_cases():
                       tokenizer_class="PreTrainedTokenizerFast"))
     yield refused("normalized", "normalized", files=tokenizer_config(
         added_tokens_decoder={"5": added("[unused0]", normalized=True)}))
-    yield refused("label-gap", "id2label", shape={"labels": 2}, files=config(
-        id2label={"0": "a", "2": "b"}))
+    # The reference opens these: it counts the names and looks none up.
+    yield refused("label-gap", '"1" and instead "2"', shape={"labels": 2},
+                  files=config(id2label={"0": "a", "2": "b"}))
+    yield refused("label-from-1", '"0" and instead "2"', shape={"labels": 2},
+                  files=config(id2label={"1": "a", "2": "b"}))
+    yield refused("label-partial", 'each name of "id2label"',
+                  shape={"labels": 3},
+                  files=config(id2label={"0": "a", "1": "b"}))
     yield refused("label-twice", "id2label", shape={"labels": 2}, files=config(
         id2label={"0": "a", "1": "a"}))
     yield refused("label-counts", "num_labels", shape={"labels": 2},
