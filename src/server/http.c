@@ -289,12 +289,33 @@ static enum MHD_Result count_length(void *context, enum MHD_ValueKind kind,
     return MHD_YES;
 }
 
+static void refuse_size(cr_exchange *x, unsigned long long bytes) {
+    const cr_http *http = x->http;
+    char message[160];
+    x->close = true;
+    snprintf(message, sizeof message,
+             "the body has %llu bytes, at most %u are taken: send fewer "
+             "documents or raise max_body_bytes",
+             bytes, http->settings->max_body_bytes);
+    http->app.refuse(http->app.context, x, 413, message);
+}
+
+static void refuse_overload(cr_exchange *x) {
+    const cr_http *http = x->http;
+    char message[160];
+    x->close = true;
+    snprintf(message, sizeof message,
+             "Model is overloaded: requests hold over max_pending_bytes "
+             "(%u); try again later",
+             http->settings->max_pending_bytes);
+    http->app.refuse(http->app.context, x, 429, message);
+}
+
 /* What is refused before any of the body is read. */
 static void check_head(cr_http *http, cr_exchange *x) {
     unsigned n_lengths = 0;
     const char *length = cr_exchange_header(x, MHD_HTTP_HEADER_CONTENT_LENGTH);
     unsigned long long bytes = length ? strtoull(length, NULL, 10) : 0;
-    char message[160];
     MHD_get_connection_values(x->connection, MHD_HEADER_KIND, count_length,
                               &n_lengths);
     x->close = true;
@@ -302,17 +323,9 @@ static void check_head(cr_http *http, cr_exchange *x) {
         http->app.refuse(http->app.context, x, 400,
                          "Content-Length is there twice");
     } else if (bytes > http->settings->max_body_bytes) {
-        snprintf(message, sizeof message,
-                 "the body has %llu bytes, at most %u are taken: send fewer "
-                 "documents or raise max_body_bytes",
-                 bytes, http->settings->max_body_bytes);
-        http->app.refuse(http->app.context, x, 413, message);
+        refuse_size(x, bytes);
     } else if (!hold(x, (size_t)bytes)) {
-        snprintf(message, sizeof message,
-                 "Model is overloaded: requests hold over max_pending_bytes "
-                 "(%u); try again later",
-                 http->settings->max_pending_bytes);
-        http->app.refuse(http->app.context, x, 429, message);
+        refuse_overload(x);
     } else {
         x->close = false;
         http->app.begin(http->app.context, x);
@@ -345,13 +358,22 @@ static enum MHD_Result take_bytes(cr_exchange *x, const char *data,
                                   size_t *size) {
     size_t n = *size;
     *size = 0;
-    if (x->status) /* answered already: the rest is of no use */
-        return MHD_NO;
-    /* Chunked bodies announce no length: count as they come. */
+    if (x->status) /* refused: the rest is of no use */
+        return MHD_YES;
+    /* Chunked bodies announce no length: count as they come. An answer cannot
+     * be sent before the body's end, to which the sweeper gives its time. */
     size_t len = x->body.len + n;
     if (len > x->held_bytes && !hold(x, len - x->held_bytes))
+        refuse_overload(x);
+    else if (len > x->http->settings->max_body_bytes)
+        refuse_size(x, len);
+    else if (cr_buf_append(&x->body, data, n, NULL) == CR_OK)
+        return MHD_YES;
+    else
         return MHD_NO;
-    return cr_buf_append(&x->body, data, n, NULL) == CR_OK ? MHD_YES : MHD_NO;
+    let_go(x);
+    cr_buf_fini(&x->body);
+    return MHD_YES;
 }
 
 /* In this order: once others know it, it may be resumed at any time. */

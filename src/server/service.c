@@ -83,17 +83,21 @@ static const cr_route ROUTES[] = {
 enum { N_ROUTES = sizeof ROUTES / sizeof *ROUTES };
 
 const cr_route *cr_route_find(const char *method, const char *path,
-                              bool *other_method) {
+                              const char **allowed) {
+    bool get = false, post = false;
     if (strcmp(method, "HEAD") == 0)
         method = "GET";
-    *other_method = false;
+    *allowed = NULL;
     for (size_t i = 0; i < N_ROUTES; i++) {
         if (strcmp(ROUTES[i].path, path) != 0)
             continue;
         if (strcmp(ROUTES[i].method, method) == 0)
             return &ROUTES[i];
-        *other_method = true;
+        get = get || strcmp(ROUTES[i].method, "GET") == 0;
+        post = post || strcmp(ROUTES[i].method, "POST") == 0;
     }
+    if (get || post)
+        *allowed = !get ? "POST" : post ? "GET, HEAD, POST" : "GET, HEAD";
     return NULL;
 }
 
@@ -196,14 +200,17 @@ static cr_call *new_call(cr_server *server, cr_exchange *x) {
 }
 
 static bool check_route(cr_call *call) {
-    const cr_exchange *x = call->exchange;
-    bool other_method;
-    call->route = cr_route_find(x->method, x->path, &other_method);
+    cr_exchange *x = call->exchange;
+    const char *allowed;
+    call->route = cr_route_find(x->method, x->path, &allowed);
     if (call->route)
         return true;
-    if (other_method)
+    if (allowed) {
+        cr_exchange_add_header(x, "Allow", "%s", allowed);
         return cr_refuse(&call->ask.refusal, CR_REFUSAL_METHOD,
-                         "%s does not take %s", x->path, x->method);
+                         "%s does not take %s, it takes %s", x->path, x->method,
+                         allowed);
+    }
     return cr_refuse(&call->ask.refusal, CR_REFUSAL_NOT_FOUND,
                      "there is no %s here", x->path);
 }
@@ -410,8 +417,8 @@ static void on_refuse(void *context, cr_exchange *x, int status,
         x->status = status;
         return;
     }
-    bool other_method;
-    call->route = cr_route_find(x->method, x->path, &other_method);
+    const char *allowed;
+    call->route = cr_route_find(x->method, x->path, &allowed);
     cr_refuse(&call->ask.refusal,
               status == 413   ? CR_REFUSAL_SIZE
               : status == 429 ? CR_REFUSAL_OVERLOADED

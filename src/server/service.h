@@ -63,9 +63,10 @@ typedef struct cr_route {
     bool slow; /* runs on the ingest thread */
 } cr_route;
 
-/* The route, or NULL; *other_method: the path is there for another one. */
+/* The route, or NULL; then *allowed is what the path takes, as the header Allow
+ * says it, or NULL where there is no such path. */
 const cr_route *cr_route_find(const char *method, const char *path,
-                              bool *other_method);
+                              const char **allowed);
 
 /* admit.c: what every front end does with a call. Those that return a bool
  * refuse through call->ask.refusal. */

@@ -150,6 +150,21 @@ def test_a_lone_text_is_cut_where_it_must_be(start):
     assert got.status == 200
 
 
+def test_a_wrong_method_is_told_the_right_ones(server):
+    for path, allowed in (("/rerank", "POST"), ("/info", "GET, HEAD"),
+                          ("/", "GET, HEAD, POST")):
+        got = server.ask("DELETE", path, None)
+        assert (got.status, got.headers["allow"]) == (405, allowed)
+    assert "allow" not in server.ask("DELETE", "/nowhere", None).headers
+
+
+@pytest.mark.parametrize("ids", [[-1], [101, 1 << 32], [[101], [-1]]])
+def test_ids_that_cannot_be_are_not_decoded(server, ids):
+    got = server.ask("POST", "/decode", json.dumps({"ids": ids}).encode(),
+                     {"Content-Type": "application/json"})
+    assert got.status == 422 and b"4294967295" in got.data
+
+
 # ---- Bodies -----------------------------------------------------------------
 
 JSON = b"Content-Type: application/json\r\n"
@@ -198,8 +213,12 @@ def test_a_chunked_body(server):
     got = server.raw(head + chunks + b"0\r\n\r\n")
     assert got.startswith(b"HTTP/1.1 200 OK"), got
     many = b"100000\r\n" + b"x" * 0x100000 + b"\r\n"
-    got = server.raw(head + many * 5)  # over 4 MiB: cut off
+    got = server.raw(head + many * 5 + b"0\r\n\r\n")  # over 4 MiB
+    assert got.startswith(b"HTTP/1.1 413 "), got
+    assert b"max_body_bytes" in got
+    got = server.raw(head + many * 5)  # and no end: cut off
     assert not got.startswith(b"HTTP/1.1 200"), got
+    wait_until(lambda: server.stats()["pending_body_bytes"] == 0)
     assert server.get("/livez").status == 200
 
 

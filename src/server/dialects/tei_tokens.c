@@ -154,10 +154,15 @@ static void write_tokenize(const cr_ask *ask, const cr_facts *facts,
 
 /* ---- /decode ------------------------------------------------------------ */
 
+/* Ids are unsigned numbers of 32 bits, as there; those that no token has are
+ * decoded to nothing. */
 static bool is_id_list(const json_t *value) {
-    for (size_t i = 0; i < json_array_size(value); i++)
-        if (!json_is_integer(json_array_get(value, i)))
+    for (size_t i = 0; i < json_array_size(value); i++) {
+        const json_t *id = json_array_get(value, i);
+        if (!json_is_integer(id) || json_integer_value(id) < 0 ||
+            json_integer_value(id) > UINT32_MAX)
             return false;
+    }
     return json_is_array(value) && json_array_size(value);
 }
 
@@ -173,9 +178,11 @@ static bool read_decode(cr_ask *ask, const json_t *body,
             break;
     }
     if (!good)
-        return cr_refuse(&ask->refusal, CR_REFUSAL_SHAPE,
-                         "`ids` must be a list of token ids or a list of such "
-                         "lists, none of them empty");
+        return cr_refuse(
+            &ask->refusal, CR_REFUSAL_SHAPE,
+            "`ids` must be a list of token ids, whole numbers from "
+            "0 to 4294967295, or a list of such lists, none of "
+            "them empty");
     return cr_ask_bool(ask, body, "skip_special_tokens", true, &ask->details);
 }
 
@@ -188,7 +195,7 @@ static void put_decoded(const cr_ask *ask, const cr_facts *facts,
     cr_buf_init(&text, UINT32_MAX);
     for (size_t i = 0; ids && i < n; i++) {
         json_int_t id = json_integer_value(json_array_get(list, i));
-        ids[i] = id < 0 || id > INT32_MAX ? -1 : (int32_t)id;
+        ids[i] = id > INT32_MAX ? -1 : (int32_t)id;
     }
     if (!ids || cr_tokenizer_decode(t, ids, n, ask->details, &text, NULL))
         out->failed = true;
