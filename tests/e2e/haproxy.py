@@ -1,6 +1,8 @@
 """HAProxy for tests: runs deploy/haproxy/haproxy.cfg as it ships but for what
 belongs to a machine (ports, sockets, certificate, how often it checks), and
-replicas that misbehave on purpose."""
+replicas that misbehave on purpose. Answers say in X-Replica whose they are:
+HAProxy's log on standard output loses a line where two threads write at once,
+so it is for reading alone."""
 
 import csv
 import http.client
@@ -92,6 +94,8 @@ class Proxy:
         if self.check_ms:
             put(r"inter 1s fastinter 250ms downinter 1s",
                 f"inter {self.check_ms}ms")
+        put(r"^backend rest\n", "backend rest\n"
+            "    http-response set-header X-Replica %s\n")
         put(r"^    server replica1 127.0.0.1:8081 check\n(    server .*\n)*",
             "".join(f"    server replica{i} {rest} check\n"
                     for i, (rest, _) in enumerate(self.replicas, 1)))
