@@ -3,6 +3,7 @@
 
 #include "base/clock.h"
 #include "base/mem.h"
+#include "server/linger.h"
 #include "server/listen.h"
 #include "server/stream.h"
 
@@ -23,8 +24,8 @@ enum {
     INGEST_BYTES = 65536 /* larger bodies are parsed on the ingest thread */
 };
 
-/* What one connection is doing, for the sweeper. */
-typedef enum conn_phase { READING, WORKING, IDLE } conn_phase;
+/* What one connection is doing, for the sweeper and for its end. */
+typedef enum conn_phase { READING, WORKING, IDLE, ANSWERED_EARLY } conn_phase;
 
 typedef struct conn {
     struct conn *before, *behind;
@@ -40,6 +41,7 @@ struct cr_http {
     cr_metrics *metrics;
     struct MHD_Daemon *daemon;
     cr_listener listener;
+    cr_linger *linger;
     cr_streams *streams;
     _Atomic bool quiet;
     _Atomic uint64_t pending_bytes;
@@ -106,16 +108,25 @@ static void remove_conn(cr_http *http, conn *c) {
     cr_free(c);
 }
 
+/* libmicrohttpd closes it next. In the middle of a head it does so where it
+ * refuses that itself, a connection that was swept apart. */
+static void linger(cr_http *http, const conn *c) {
+    if (c && (c->phase == READING || c->phase == ANSWERED_EARLY))
+        cr_linger_add(http->linger, c->fd);
+}
+
 static void on_connection(void *context, struct MHD_Connection *connection,
                           void **conn_context,
                           enum MHD_ConnectionNotificationCode code) {
     cr_http *http = context;
     bool started = code == MHD_CONNECTION_NOTIFY_STARTED;
     pthread_mutex_lock(&http->conn_lock);
-    if (started)
+    if (started) {
         add_conn(http, connection, conn_context);
-    else
+    } else {
+        linger(http, *conn_context);
         remove_conn(http, *conn_context);
+    }
     pthread_mutex_unlock(&http->conn_lock);
     cr_metrics_move(http->metrics, CR_GAUGE_CONNECTIONS, started ? 1 : -1);
 }
@@ -349,6 +360,7 @@ static enum MHD_Result begin(cr_http *http, struct MHD_Connection *connection,
     if (!x->status || !has_body)
         return MHD_YES;
     set_phase(http, connection, WORKING);
+    x->early = true;
     return send_answer(x);
 }
 
@@ -482,8 +494,8 @@ static void on_completed(void *context, struct MHD_Connection *connection,
     cr_json_out_fini(&x->out);
     cr_stream_drop(x->stream);
     uncount(x);
+    set_phase(http, connection, x->early ? ANSWERED_EARLY : IDLE);
     cr_free(x);
-    set_phase(http, connection, IDLE);
 }
 
 /* The request line is there. */
@@ -541,6 +553,11 @@ cr_status cr_http_open(const cr_settings *settings, const cr_http_app *app,
     pthread_mutex_init(&http->ingest_lock, NULL);
     pthread_cond_init(&http->ingest_wake, NULL);
     cr_status status = cr_listener_open(settings, &http->listener, error);
+    uint64_t most = 2 * (uint64_t)settings->max_body_bytes;
+    if (status == CR_OK)
+        status =
+            cr_linger_new(most > CR_LINGER_BYTES ? most : CR_LINGER_BYTES,
+                          settings->receive_timeout_ms, &http->linger, error);
     if (status == CR_OK)
         status = cr_streams_new(CR_MAX_STREAMS, &http->streams, error);
     if (status == CR_OK &&
@@ -604,6 +621,10 @@ void cr_http_close(cr_http *http) {
             http->listener.fd = -1;
     }
     cr_listener_close(&http->listener);
+    uint32_t drain_ms = http->settings->drain_timeout_ms;
+    cr_linger_free(http->linger, drain_ms < CR_LINGER_SILENCE_MS
+                                     ? drain_ms
+                                     : CR_LINGER_SILENCE_MS);
     cr_streams_free(http->streams);
     pthread_cond_destroy(&http->ingest_wake);
     pthread_mutex_destroy(&http->ingest_lock);

@@ -23,8 +23,10 @@ struct MHD_Connection;
 enum {
     CR_MAX_HEADERS = 20,
     CR_HEADER_VALUE_BYTES = 256,
-    CR_MAX_STREAMS = 16,      /* of events, at a time */
-    CR_MAX_HEAD_BYTES = 32768 /* of a request's line and headers */
+    CR_MAX_STREAMS = 16,       /* of events, at a time */
+    CR_MAX_HEAD_BYTES = 32768, /* of a request's line and headers */
+    /* Read away behind an answer; twice max_body_bytes where that is more. */
+    CR_LINGER_BYTES = 64 << 20
 };
 
 struct cr_exchange {
@@ -40,7 +42,8 @@ struct cr_exchange {
     int64_t received_ns; /* the last byte; 0: not yet */
     bool accepted;       /* counted as in flight */
     bool suspended;
-    bool slow; /* set in begin: receive runs on the ingest thread */
+    bool early; /* answered before its body was read */
+    bool slow;  /* set in begin: receive runs on the ingest thread */
     /* The answer. status 0: none yet. */
     int status;
     const char *type; /* of the content, static */
