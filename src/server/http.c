@@ -21,7 +21,8 @@
 #include <unistd.h>
 
 enum {
-    INGEST_BYTES = 65536 /* larger bodies are parsed on the ingest thread */
+    INGEST_BYTES = 65536,   /* larger bodies are parsed on the ingest thread */
+    LINGER_BYTES = 64 << 20 /* and more where twice max_body_bytes is */
 };
 
 /* What one connection is doing, for the sweeper and for its end. */
@@ -553,10 +554,9 @@ cr_status cr_http_open(const cr_settings *settings, const cr_http_app *app,
     pthread_mutex_init(&http->ingest_lock, NULL);
     pthread_cond_init(&http->ingest_wake, NULL);
     cr_status status = cr_listener_open(settings, &http->listener, error);
-    uint64_t most = 2 * (uint64_t)settings->max_body_bytes;
     if (status == CR_OK)
         status =
-            cr_linger_new(most > CR_LINGER_BYTES ? most : CR_LINGER_BYTES,
+            cr_linger_new(cr_http_linger_bytes(settings),
                           settings->receive_timeout_ms, &http->linger, error);
     if (status == CR_OK)
         status = cr_streams_new(CR_MAX_STREAMS, &http->streams, error);
@@ -575,6 +575,11 @@ cr_status cr_http_open(const cr_settings *settings, const cr_http_app *app,
 
 const char *cr_http_address(const cr_http *http) {
     return http->listener.address;
+}
+
+uint32_t cr_http_linger_bytes(const cr_settings *settings) {
+    uint32_t twice = 2 * settings->max_body_bytes; /* at most 2^31 */
+    return twice > LINGER_BYTES ? twice : LINGER_BYTES;
 }
 
 void cr_http_quiesce(cr_http *http) {

@@ -23,10 +23,8 @@ struct MHD_Connection;
 enum {
     CR_MAX_HEADERS = 20,
     CR_HEADER_VALUE_BYTES = 256,
-    CR_MAX_STREAMS = 16,       /* of events, at a time */
-    CR_MAX_HEAD_BYTES = 32768, /* of a request's line and headers */
-    /* Read away behind an answer; twice max_body_bytes where that is more. */
-    CR_LINGER_BYTES = 64 << 20
+    CR_MAX_STREAMS = 16,      /* of events, at a time */
+    CR_MAX_HEAD_BYTES = 32768 /* of a request's line and headers */
 };
 
 struct cr_exchange {
@@ -91,6 +89,8 @@ uint32_t cr_http_n_accepted(const cr_http *http);
 /* Closes connections that take too long to send. To be called a few times a
  * second. */
 void cr_http_sweep(cr_http *http);
+/* How much a connection that was answered early may still send. */
+uint32_t cr_http_linger_bytes(const cr_settings *settings);
 /* Bytes that another front end holds count against max_pending_bytes too;
  * false: it is passed, and they are counted all the same. From any thread. */
 bool cr_http_hold(cr_http *http, size_t bytes);

@@ -4,6 +4,7 @@
 #include "base/mem.h"
 #include "server/grpc/h2.h"
 #include "server/http.h"
+#include "server/linger.h"
 
 #include <string.h>
 
@@ -263,6 +264,9 @@ static void put_limits(const cr_settings *s, cr_json_out *out) {
         {"max_queue_tokens", s->max_queue_tokens},
         {"max_connections", s->max_connections},
         {"max_event_streams", CR_MAX_STREAMS},
+        {"max_lingering", CR_MAX_LINGERING},
+        {"linger_bytes", cr_http_linger_bytes(s)},
+        {"linger_silence_ms", CR_LINGER_SILENCE_MS},
         {"grpc_max_streams", CR_H2_MAX_STREAMS},
         {"grpc_max_header_bytes", CR_H2_MAX_HEADER_BYTES},
         {"receive_timeout_ms", s->receive_timeout_ms},
