@@ -38,6 +38,17 @@ def test_every_route_is_in_the_document(root, document):
             if method == "POST" or not PAGES.match(path)} == set()
 
 
+def test_every_header_of_ours_is_in_the_document(root, document):
+    read = {name for path in (root / "src/server").glob("*.c")
+            for name in re.findall(r'_exchange_header\(\s*[^,"]+,\s*"(X-[^"]+)"\)',
+                                   path.read_text())}
+    assert len(read) >= 4
+    named = {p["name"] for p in document["components"]["parameters"].values()}
+    named |= {s.get("name")
+              for s in document["components"]["securitySchemes"].values()}
+    assert read <= named
+
+
 def test_the_document_is_served(build, slower, crossrank, document):
     s = Server(build / "crossrank", slower)
     assert s.get("/openapi.json").json == document
