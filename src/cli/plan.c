@@ -76,6 +76,13 @@ static cr_status open_model(planner *p, cr_error *error) {
     if (status == CR_OK)
         status = cr_generation_open(&p->options, p->options.threads, 1,
                                     &p->generation, error);
+    if (status == CR_OK && p->generation->n_labels != 1)
+        status = cr_fail(error, CR_ERR_UNSUPPORTED,
+                         "%s has %u labels, and what is planned are requests "
+                         "that rank by one score a pair: give --model one with "
+                         "one label",
+                         cr_model_name(p->generation->model),
+                         p->generation->n_labels);
     return status;
 }
 

@@ -147,6 +147,16 @@ def test_bench_in_process_refuses_it(crossrank, classifier, tmp_path, mode):
     assert "has 3 labels" in message_of(done)
 
 
+def test_a_plan_for_it_is_refused_before_anything_is_measured(
+        crossrank, classifier, tmp_path):
+    done = crossrank("plan", "--rate", "1", "--pairs", "2", "--dataset",
+                     tmp_path / "missing", "--model", classifier)
+    assert done.returncode == 3
+    assert "has 3 labels" in message_of(done)
+    assert "one label" in message_of(done)
+    assert done.stdout == b""
+
+
 def test_info_names_the_labels(crossrank, classifier, tiny_model):
     def told(folder):
         done = crossrank("info", "--json", "--model", folder)
