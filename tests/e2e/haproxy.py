@@ -94,7 +94,7 @@ class Proxy:
         if self.check_ms:
             put(r"inter 1s fastinter 250ms downinter 1s",
                 f"inter {self.check_ms}ms")
-        put(r"^backend rest\n", "backend rest\n"
+        put(r"^backend (rest|grpc)\n", r"backend \1\n"
             "    http-response set-header X-Replica %s\n")
         put(r"^    server replica1 127.0.0.1:8081 check\n(    server .*\n)*",
             "".join(f"    server replica{i} {rest} check\n"
