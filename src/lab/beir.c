@@ -258,10 +258,13 @@ typedef struct text_target {
     bool with_title;
 } text_target;
 
-static cr_status keep_text(const cr_lines *lines, cr_text line,
-                           const text_target *target, cr_error *error) {
+static cr_status keep_text(const cr_lines *lines, cr_text line, void *context,
+                           cr_error *error) {
+    const text_target *target = context;
     cr_error why;
     cr_beir_record record;
+    if (line.len == 0)
+        return CR_OK;
     if (cr_beir_parse(line, &record, &why) != CR_OK)
         return cr_lines_fail(lines, error, "%s", why.message);
     cr_status status = CR_OK;
@@ -280,22 +283,9 @@ static cr_status keep_text(const cr_lines *lines, cr_text line,
     return status;
 }
 
-static cr_status read_texts(const char *path, const text_target *target,
+static cr_status read_texts(const char *path, text_target *target,
                             cr_error *error) {
-    cr_lines lines;
-    cr_text line;
-    bool end = false;
-    cr_status status = cr_lines_open(&lines, path, error);
-    if (status != CR_OK)
-        return status;
-    while (status == CR_OK) {
-        status = cr_lines_next(&lines, &line, &end, error);
-        if (status != CR_OK || end)
-            break;
-        if (line.len > 0)
-            status = keep_text(&lines, line, target, error);
-    }
-    cr_lines_close(&lines);
+    cr_status status = cr_lines_each(path, keep_text, target, error);
     for (uint32_t i = 0; status == CR_OK && i < target->names->n; i++)
         if (target->wanted[i] && !target->texts[i].data)
             status = cr_fail(error, CR_ERR_INPUT,

@@ -71,13 +71,22 @@ static cr_status read_folder(cr_dataset *d, const char *path, cr_error *error) {
     return status;
 }
 
-static cr_status take_record(cr_dataset *d, cr_lines *lines, cr_text line,
-                             cr_record_format format, cr_error *error) {
+typedef struct pair_file {
+    cr_dataset *dataset;
+    cr_record_format format; /* found by the first line */
+} pair_file;
+
+static cr_status take_record(const cr_lines *lines, cr_text line, void *context,
+                             cr_error *error) {
+    pair_file *file = context;
+    cr_dataset *d = file->dataset;
     cr_record record = {0};
     cr_pair pair;
     cr_error why;
+    if (file->format == CR_FORMAT_AUTO)
+        file->format = cr_record_detect(lines->name, line);
     cr_status status =
-        cr_record_parse(line, CR_RECORD_PAIR, format, &record, &why);
+        cr_record_parse(line, CR_RECORD_PAIR, file->format, &record, &why);
     if (status != CR_OK) {
         cr_record_fini(&record);
         return cr_lines_fail(lines, error, "%s", why.message);
@@ -99,23 +108,8 @@ static cr_status take_record(cr_dataset *d, cr_lines *lines, cr_text line,
 }
 
 static cr_status read_file(cr_dataset *d, const char *path, cr_error *error) {
-    cr_lines lines;
-    cr_text line;
-    bool end = false;
-    cr_record_format format = CR_FORMAT_AUTO;
-    cr_status status = cr_lines_open(&lines, path, error);
-    if (status != CR_OK)
-        return status;
-    while (status == CR_OK) {
-        status = cr_lines_next(&lines, &line, &end, error);
-        if (status != CR_OK || end)
-            break;
-        if (format == CR_FORMAT_AUTO)
-            format = cr_record_detect(path, line);
-        status = take_record(d, &lines, line, format, error);
-    }
-    cr_lines_close(&lines);
-    return status;
+    pair_file file = {.dataset = d, .format = CR_FORMAT_AUTO};
+    return cr_lines_each(path, take_record, &file, error);
 }
 
 /* ---- Synthetic ------------------------------------------------------------

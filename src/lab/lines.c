@@ -167,25 +167,32 @@ cr_line_state cr_lines_take(cr_lines *lines, cr_text *line) {
     }
 }
 
-cr_status cr_lines_next(cr_lines *lines, cr_text *line, bool *end,
+cr_status cr_lines_each(const char *path, cr_line_visit *visit, void *context,
                         cr_error *error) {
-    *end = false;
-    for (;;) {
-        switch (cr_lines_take(lines, line)) {
+    cr_lines lines;
+    cr_text line;
+    bool end = false;
+    cr_status status = cr_lines_open(&lines, path, error);
+    if (status != CR_OK)
+        return status;
+    while (status == CR_OK && !end) {
+        switch (cr_lines_take(&lines, &line)) {
         case CR_LINE_READY:
-            return CR_OK;
+            status = visit(&lines, line, context, error);
+            break;
         case CR_LINE_LONG:
-            return cr_lines_fail_long(lines, error);
+            status = cr_lines_fail_long(&lines, error);
+            break;
         case CR_LINE_END:
-            *end = true;
-            return CR_OK;
+            end = true;
+            break;
         case CR_LINE_MORE:
+            status = cr_lines_fill(&lines, error);
             break;
         }
-        cr_status status = cr_lines_fill(lines, error);
-        if (status != CR_OK)
-            return status;
     }
+    cr_lines_close(&lines);
+    return status;
 }
 
 cr_status cr_lines_fail(const cr_lines *lines, cr_error *error,

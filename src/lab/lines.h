@@ -51,9 +51,12 @@ cr_status cr_lines_fill(cr_lines *lines, cr_error *error);
 cr_status cr_lines_feed(cr_lines *lines, const char *bytes, size_t len,
                         cr_error *error);
 
-/* The simple loop: the next line, or *end. CR_ERR_INPUT with FILE:LINE for a
- * line over the limit, after which reading may go on. */
-cr_status cr_lines_next(cr_lines *lines, cr_text *line, bool *end,
+/* The simple loop, for who need not wait for anything else: `visit` has every
+ * line of a file, in order and empty ones too, until one fails. CR_ERR_INPUT
+ * with FILE:LINE for a line over the limit. */
+typedef cr_status cr_line_visit(const cr_lines *lines, cr_text line,
+                                void *context, cr_error *error);
+cr_status cr_lines_each(const char *path, cr_line_visit *visit, void *context,
                         cr_error *error);
 
 /* CR_ERR_INPUT "FILE:LINE: ..." for the line that was taken last. */

@@ -103,19 +103,30 @@ static cr_status append(cr_trec_table *table, cr_trec_row row,
     return CR_OK;
 }
 
-static cr_status read_row(const cr_lines *lines, cr_text line,
-                          cr_trec_kind kind, cr_names *queries, cr_names *docs,
-                          cr_trec_table *table, cr_error *error) {
+/* Where rows go, and their names. */
+typedef struct target {
+    cr_trec_kind kind;
+    cr_names *queries;
+    cr_names *docs;
+    cr_trec_table *table;
+} target;
+
+static cr_status read_row(const cr_lines *lines, cr_text line, void *context,
+                          cr_error *error) {
+    const target *to = context;
     columns split = {.n = 0};
     cr_trec_row row = {.line = lines->line};
-    if (line.len && memchr(line.data, '\t', line.len))
+    if (line.len == 0)
+        return CR_OK;
+    if (memchr(line.data, '\t', line.len))
         split_tabs(line, &split);
     else
         split_blanks(line, &split);
-    layout at = split.n <= MAX_COLUMNS ? LAYOUTS[kind][split.n] : (layout){0};
+    layout at =
+        split.n <= MAX_COLUMNS ? LAYOUTS[to->kind][split.n] : (layout){0};
     if (!at.number)
         return cr_lines_fail(lines, error, "%zu columns, needed are %s",
-                             split.n, LAYOUT_TEXT[kind]);
+                             split.n, LAYOUT_TEXT[to->kind]);
     bool is_number = to_number(split.text[at.number], &row.value);
     if (!is_number && lines->line == 1)
         return CR_OK; /* the header */
@@ -126,34 +137,22 @@ static cr_status read_row(const cr_lines *lines, cr_text line,
                                        : split.text[at.number].len),
                              split.text[at.number].data);
     }
-    if (kind == CR_TREC_QRELS && !is_grade(row.value))
+    if (to->kind == CR_TREC_QRELS && !is_grade(row.value))
         return cr_lines_fail(lines, error,
                              "grade %g is not a whole number of 32 bits",
                              row.value);
-    cr_status status = cr_names_add(queries, split.text[0], &row.query, error);
+    cr_status status =
+        cr_names_add(to->queries, split.text[0], &row.query, error);
     if (status == CR_OK)
-        status = cr_names_add(docs, split.text[at.doc], &row.doc, error);
-    return status == CR_OK ? append(table, row, error) : status;
+        status = cr_names_add(to->docs, split.text[at.doc], &row.doc, error);
+    return status == CR_OK ? append(to->table, row, error) : status;
 }
 
 cr_status cr_trec_read(const char *path, cr_trec_kind kind, cr_names *queries,
                        cr_names *docs, cr_trec_table *table, cr_error *error) {
-    cr_lines lines;
-    cr_text line;
-    bool end = false;
     *table = (cr_trec_table){0};
-    cr_status status = cr_lines_open(&lines, path, error);
-    if (status != CR_OK)
-        return status;
-    while (status == CR_OK) {
-        status = cr_lines_next(&lines, &line, &end, error);
-        if (status != CR_OK || end)
-            break;
-        if (line.len > 0)
-            status = read_row(&lines, line, kind, queries, docs, table, error);
-    }
-    cr_lines_close(&lines);
-    return status;
+    target t = {kind, queries, docs, table};
+    return cr_lines_each(path, read_row, &t, error);
 }
 
 void cr_trec_fini(cr_trec_table *table) {

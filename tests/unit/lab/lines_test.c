@@ -132,32 +132,45 @@ static void test_memory_stays_below_one_line(void **state) {
     cr_lines_close(&lines);
 }
 
+/* What a visit saw, and where it should fail. */
+typedef struct visits {
+    char seen[64]; /* lines, each with a stop behind it */
+    uint64_t fail_at;
+} visits;
+
+static cr_status visit(const cr_lines *lines, cr_text line, void *context,
+                       cr_error *error) {
+    visits *v = context;
+    size_t len = strlen(v->seen);
+    snprintf(v->seen + len, sizeof v->seen - len, "%.*s.", (int)line.len,
+             line.data);
+    return lines->line == v->fail_at ? cr_lines_fail(lines, error, "no good")
+                                     : CR_OK;
+}
+
 static void test_files(void **state) {
     (void)state;
     cr_lines lines;
-    cr_text line;
     cr_error error;
-    bool end;
-    assert_int_equal(cr_lines_open(&lines, "/nowhere/at-all", &error),
+    visits all = {.fail_at = 0}, two = {.fail_at = 2};
+    assert_int_equal(cr_lines_each("/nowhere/at-all", visit, &all, &error),
                      CR_ERR_IO);
     assert_non_null(strstr(error.message, "/nowhere/at-all: cannot open"));
     assert_int_equal(cr_lines_open(&lines, "/", &error), CR_ERR_IO);
     assert_non_null(strstr(error.message, "is a folder"));
     char path[] = "/tmp/cr_lines_XXXXXX";
     int fd = mkstemp(path);
-    assert_int_equal(write(fd, "one\ntwo", 7), 7);
+    assert_int_equal(write(fd, "one\ntwo\r\n\nend", 13), 13);
     close(fd);
     assert_int_equal(cr_lines_open(&lines, path, &error), CR_OK);
-    assert_int_equal(lines.size, 7);
-    assert_int_equal(cr_lines_next(&lines, &line, &end, &error), CR_OK);
-    assert_int_equal(cr_lines_next(&lines, &line, &end, &error), CR_OK);
-    assert_int_equal(line.len, 3);
-    cr_lines_fail(&lines, &error, "no %s", "good");
+    assert_int_equal(lines.size, 13);
+    cr_lines_close(&lines);
+    assert_int_equal(cr_lines_each(path, visit, &all, &error), CR_OK);
+    assert_string_equal(all.seen, "one.two..end.");
+    assert_int_equal(cr_lines_each(path, visit, &two, &error), CR_ERR_INPUT);
+    assert_string_equal(two.seen, "one.two.");
     assert_int_equal(error.line, 2);
     assert_non_null(strstr(error.message, ":2: no good"));
-    assert_int_equal(cr_lines_next(&lines, &line, &end, &error), CR_OK);
-    assert_true(end);
-    cr_lines_close(&lines);
     unlink(path);
 }
 
