@@ -23,6 +23,7 @@ from shapes import HF_SHAPES, ROOT, make  # noqa: E402
 import text_fuzz  # noqa: E402
 
 sys.path.insert(0, str(ROOT / "tests/e2e"))
+from helpers import build_option  # noqa: E402
 from serve import Server  # noqa: E402
 
 KINDS = ("bpe", "unigram")
@@ -108,9 +109,9 @@ def by_program(run, model):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_fuzzed_pairs(kind, models, crossrank):
+def test_fuzzed_pairs(kind, models, crossrank, slower):
     differences = compare(models[kind], by_program(crossrank, models[kind]),
-                          N_PAIRS)
+                          int(N_PAIRS / slower))
     assert not differences, differences[:2]
 
 
@@ -144,6 +145,8 @@ with CrossEncoder(sys.argv[1], dtype="fp32") as model:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_python_binding(kind, models, build, crossrank):
+    if build_option(build, "b_sanitize") != "none":
+        pytest.skip("Python cannot load a library of a sanitizer build")
     pairs = [["water", "the river"], ["a <mask> b ﬁne", "東京 \ufffd"],
              ["river " * 40, "the cats " * 40]]
     done = subprocess.run(
