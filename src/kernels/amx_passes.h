@@ -13,7 +13,7 @@
  * The including file defines, before inclusion:
  *   CR_A_BYTES, CR_B_BYTES   of one activation and one weight
  *   tile_dot                 of amx_tiles.h, for its type
- *   sum_load, finish_sums    see gemm_finish.h */
+ *   what sums_f32.h or sums_int32.h has */
 #ifndef CR_KERNELS_AMX_PASSES_H
 #define CR_KERNELS_AMX_PASSES_H
 

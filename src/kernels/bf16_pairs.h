@@ -1,4 +1,5 @@
-/* bfloat16 in pairs of terms, two to a 32-bit lane: AVX512-BF16 and AMX. */
+/* bfloat16 in pairs of terms, two to a 32-bit lane: AVX512-BF16, AMX and bfdot.
+ */
 #ifndef CR_KERNELS_BF16_PAIRS_H
 #define CR_KERNELS_BF16_PAIRS_H
 

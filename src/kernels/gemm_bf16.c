@@ -4,17 +4,11 @@
  * those are exact in float32, and sums are fused as in the fp32 product. Gains
  * memory, not speed: the same numbers, near enough, as machines with bf16
  * instructions have. Activations stay in float32 form, weights in 16 bits. */
+#include "kernels/bf16.h"
+#include "kernels/sums_f32.h"
 #include "kernels/tile.h"
 
-#include "kernels/bf16.h"
-
 enum { CR_A_BYTES = 4, CR_B_BYTES = 2 };
-
-typedef v16 cr_sum;
-
-CR_INLINE v16 sum_zero(void) { return v16_zero(); }
-CR_INLINE v16 sum_load(const float *c) { return v16_load(c); }
-CR_INLINE void sum_store(float *c, v16 sum) { v16_store(c, sum); }
 
 CR_INLINE void tile_add(const cr_tile_of *t, const size_t rows,
                         const size_t panels, v16 sum[CR_ROWS][CR_PANELS]) {
@@ -40,12 +34,6 @@ CR_INLINE void tile_add(const cr_tile_of *t, const size_t rows,
     }
 }
 
-CR_INLINE v16 finish_sums(const cr_gemm *g, size_t row, size_t column,
-                          v16 sum) {
-    (void)row;
-    return v16_add(sum, v16_load(g->b.bias + column));
-}
-
 #include "kernels/gemm_passes.h"
 
 static void convert(const float *x, size_t ld, size_t m, size_t k, void *a,
@@ -65,11 +53,4 @@ static void pack(const float *panels, size_t k, size_t n, void *packed,
         ((uint16_t *)packed)[i] = cr_bf16_of(panels[i]);
 }
 
-const cr_gemm_ops CR_ISA_NAME(gemm_bf16) = {
-    .fast = false,
-    .a_bytes = CR_A_BYTES,
-    .b_bytes = CR_B_BYTES,
-    .convert = convert,
-    .pack = pack,
-    .run = run_passes,
-};
+CR_GEMM_OPS(gemm_bf16, false);

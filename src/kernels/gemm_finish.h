@@ -22,4 +22,15 @@ CR_INLINE void finish_row(const cr_gemm *g, size_t i, size_t column,
     }
 }
 
+/* What a file of a product gives to its table (kernels.h). */
+#define CR_GEMM_OPS(name, is_fast)                                             \
+    const cr_gemm_ops CR_ISA_NAME(name) = {                                    \
+        .fast = is_fast,                                                       \
+        .a_bytes = CR_A_BYTES,                                                 \
+        .b_bytes = CR_B_BYTES,                                                 \
+        .convert = convert,                                                    \
+        .pack = pack,                                                          \
+        .run = run_passes,                                                     \
+    }
+
 #endif

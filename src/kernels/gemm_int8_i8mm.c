@@ -11,16 +11,11 @@ enum { CR_A_BYTES = 1, CR_B_BYTES = 1, CR_LANE_TERMS = 8, CR_SHIFT = 0 };
 #define CR_K_STEP 192
 
 #include "kernels/int8_bytes.h"
-
-typedef v16i cr_sum;
+#include "kernels/sums_int32.h"
 
 enum { ROW_PAIRS = (CR_ROWS + 1) / 2, COLUMN_PAIRS = CR_PANEL / 2 };
 
 typedef int32x4_t squares[ROW_PAIRS][COLUMN_PAIRS];
-
-CR_INLINE v16i sum_zero(void) { return v16i_zero(); }
-CR_INLINE v16i sum_load(const float *c) { return v16i_load(c); }
-CR_INLINE void sum_store(float *c, v16i sum) { v16i_store(c, sum); }
 
 CR_INLINE int32x4_t lower_halves(int32x4_t a, int32x4_t b) {
     return vreinterpretq_s32_s64(
@@ -90,18 +85,6 @@ CR_INLINE void tile_add(const cr_tile_of *t, const size_t rows,
     part_rows(rows, s, sum);
 }
 
-CR_INLINE v16 finish_sums(const cr_gemm *g, size_t row, size_t column,
-                          v16i sum) {
-    return cr_int8_finish(g, row, column, sum);
-}
-
 #include "kernels/gemm_passes.h"
 
-const cr_gemm_ops CR_ISA_NAME(gemm_int8_i8mm) = {
-    .fast = true,
-    .a_bytes = CR_A_BYTES,
-    .b_bytes = CR_B_BYTES,
-    .convert = convert,
-    .pack = pack,
-    .run = run_passes,
-};
+CR_GEMM_OPS(gemm_int8_i8mm, true);

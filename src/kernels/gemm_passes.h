@@ -7,10 +7,8 @@
  *
  * The including file defines, before inclusion:
  *   CR_A_BYTES, CR_B_BYTES   of one activation and one weight
- *   cr_sum                   the type of 16 sums, with sum_zero, sum_load,
- *                            sum_store
+ *   what sums_f32.h or sums_int32.h has
  *   tile_add                 what cr_tile_add of tile.h does, for its type
- *   finish_sums              16 sums of a row to 16 floats, before epilogue
  *   CR_K_STEP                if tile_add is dear to begin, a longer step */
 #ifndef CR_KERNELS_GEMM_PASSES_H
 #define CR_KERNELS_GEMM_PASSES_H
