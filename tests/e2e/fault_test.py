@@ -15,12 +15,13 @@ from pathlib import Path
 
 import pytest
 
-from helpers import message_of
+from helpers import message_of, only_cpu
 from serve import Server
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "tools"))
 from make_tiny_model import Shape, make  # noqa: E402
 
+pytestmark = only_cpu("instruction sets, number formats and the error are cpu's")
 QUERY = "what is the population"
 WORD = "blue"  # of the generated vocabulary
 BAD = f"a {WORD} river"
