@@ -317,7 +317,7 @@ function paintCharts() {
 }
 
 /* Rows of the range; where they are many, each point is the mean of several. */
-function points(shown, name, factor) {
+function points(shown, name, factor, most) {
   const step = Math.ceil(shown.length / POINTS);
   const list = [];
   for (let i = 0; i < shown.length; i += step) {
@@ -330,7 +330,8 @@ function points(shown, name, factor) {
         n++;
       }
     }
-    list.push({ x: column(shown[i], "at_s"), y: n ? sum * factor / n : null });
+    list.push({ x: column(shown[i], "at_s"),
+      y: n ? Math.min(sum * factor / n, most) : null });
   }
   return list;
 }
@@ -346,13 +347,17 @@ function drawCharts() {
   const end = last("at_s");
   for (const { chart, value, unit, lines } of charts) {
     lines.forEach(([, , name, factor], i) => {
-      chart.data.datasets[i].data = points(shown, name, factor);
+      /* A group counts when it ends, so that half a second may have more than
+       * all of its time in it. */
+      chart.data.datasets[i].data =
+        points(shown, name, factor, unit === "%" ? 100 : Infinity);
     });
     chart.options.scales.x.min = column(shown[0], "at_s");
     chart.options.scales.x.max = Math.max(end, column(shown[0], "at_s") + 5);
     chart.update("none");
     const now = last(lines[0][2]);
-    fill(value, now === null ? null : now * lines[0][3], unit);
+    fill(value, now === null ? null
+      : Math.min(now * lines[0][3], unit === "%" ? 100 : Infinity), unit);
   }
 }
 

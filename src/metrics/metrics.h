@@ -70,7 +70,8 @@
 /* id, name, help, powers of two of the coarse buckets: first, last, step. */
 #define CR_TIME_HISTOGRAM_LIST(X)                                              \
     X(REQUEST, "request_duration_seconds",                                     \
-      "From the last byte of a request to its answer.", 18, 36, 2)             \
+      "From the last byte of a request to its scores; refusals apart.", 18,    \
+      36, 2)                                                                   \
     X(TOKENIZATION, "tokenization_duration_seconds",                           \
       "Parsing and tokenizing a request.", 14, 32, 2)                          \
     X(QUEUE, "queue_wait_seconds",                                             \

@@ -296,6 +296,11 @@ def test_overload_is_refused_at_once(start):
     assert all(got.json["error_type"] == "Overloaded" for got in refused)
     assert s.stats()["refused_overload"] == len(refused)
     assert s.post("/rerank", body).status == 200
+    # Refusals, which take no time, are in no latency.
+    stats = s.stats()
+    assert stats["request_ms"]["count"] == len(results) - len(refused) + 1
+    assert sum(stats[stage]["mean"] for stage in (
+        "queue_wait_ms", "compute_ms")) <= stats["request_ms"]["mean"]
 
 
 def test_overload_is_said_as_a_proxy_wants_it(start):
