@@ -36,7 +36,8 @@ void cr_report_put_cell(cr_report_out *out, double value, int decimals,
 
 static void put_head(cr_report_out *out, const cr_report *r) {
     cr_report_put(out, "# %s\n\n", r->name);
-    cr_report_put(out, "_%s_\n\n", r->description);
+    if (*r->description)
+        cr_report_put(out, "_%s_\n\n", r->description);
     cr_report_put(out, "**Timestamp:** %s\n\n", r->timestamp);
     cr_report_put(out, "**Model:** `%s`\n\n", r->model);
     cr_report_put(out, "**Backend:** `%s` | **Device:** `%s`\n\n", r->backend,

@@ -145,3 +145,12 @@ def test_damage_is_named(program, folder):
     assert re.search(r"requests\.csv:2: field 9 is 'x'", done.stderr)
     (folder / "results.json").unlink()
     assert "crossrank bench writes one" in report(program, folder).stderr
+
+
+def test_no_description_leaves_no_mark(program, folder):
+    results = json.loads((folder / "results.json").read_text())
+    results["description"] = ""
+    (folder / "results.json").write_text(json.dumps(results))
+    assert report(program, folder).returncode == 0
+    lines = (folder / "report.md").read_text().splitlines()
+    assert lines[2].startswith("**Timestamp:**")
