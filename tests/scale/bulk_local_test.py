@@ -125,7 +125,8 @@ def test_bad_rows_are_null_and_counted(run, encoder, tmp_path):
         == "crossrank: 4 rows have no score; the reason is beside it"
     # Counted again, though nothing is left to do.
     status, lines = run(tmp_path / "a.parquet", out)
-    assert status == 1 and "4 rows have no score" in lines[-1]
+    assert status == 1 and "4 rows have no score" in lines[-2]
+    assert lines[-1] == "pairs_per_second=0"
 
 
 def test_columns_and_settings(run, package, tiny_model, texts, tmp_path):
@@ -216,7 +217,7 @@ def test_a_whole_run_is_not_done_again(run, small, tmp_path):
     status, lines = run(source, out)
     assert status == 0
     assert lines == ["crossrank: 40 rows in 1 parts, 1 of them before; "
-                     "workers: 0, lanes: 0"]
+                     "workers: 0, lanes: 0", "pairs_per_second=0"]
     assert {path: path.stat().st_mtime_ns for path in out.iterdir()} == was
 
 

@@ -22,7 +22,8 @@ is started again, with any engine; it refuses another input or other settings.
 
 Exit status: 0 done; 1 done, some scores are null; 2 usage; 3 bad input or
 model; 4 engine, backend, device, dtype or ISA not available; 130 interrupted.
-The last line on standard error is pairs_per_second=N, without start-up."""
+The last line on standard error is pairs_per_second=N, without start-up; 0 where
+nothing was left to score."""
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
@@ -138,9 +139,7 @@ def _conclude(outcome: Outcome) -> int:
          f"lanes: {sum(outcome.workers.values())}")
     if outcome.n_null:
         _say(f"{outcome.n_null} rows have no score; the reason is beside it")
-    if outcome.pairs_per_second is not None:
-        print(f"pairs_per_second={outcome.pairs_per_second:.6g}",
-              file=sys.stderr)
+    print(f"pairs_per_second={outcome.pairs_per_second:.6g}", file=sys.stderr)
     return 1 if outcome.n_null else 0
 
 

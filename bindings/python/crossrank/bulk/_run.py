@@ -59,12 +59,11 @@ class Outcome:
         return {result.worker: result.threads for result in self.results}
 
     @property
-    def pairs_per_second(self) -> float | None:
-        """From the first worker's open model on; None if nothing was
-        scored."""
+    def pairs_per_second(self) -> float:
+        """From the first worker's open model on; 0 if nothing was scored."""
         n_scored = sum(r.n_rows - r.n_null for r in self.results)
         if n_scored == 0:
-            return None
+            return 0.0
         began = min(result.began for result in self.results)
         ended = max(result.ended for result in self.results)
         return n_scored / max(ended - began, 1e-9)
