@@ -438,14 +438,16 @@ static bool judge(const planner *p) {
     }
     if (row && row->simulation.overloaded)
         fprintf(stderr,
-                "crossrank: %u replicas are overloaded: they can do %.2f "
-                "requests/s together, --rate is %g\n",
-                row->replicas, row->replicas * plan->capacity, p->o.rate);
+                "crossrank: %u replica%s overloaded: %.2f requests/s are what "
+                "can be done, --rate is %g\n",
+                row->replicas, row->replicas == 1 ? " is" : "s are",
+                row->replicas * plan->capacity, p->o.rate);
     else if (row && !row->holds && p->o.p99_ms > 0)
         fprintf(stderr,
-                "crossrank: %u replicas do not hold a p99 of %g ms: %.2f ms "
+                "crossrank: %u replica%s not hold a p99 of %g ms: %.2f ms "
                 "are to be expected\n",
-                row->replicas, p->o.p99_ms, row->simulation.latency_ms.p99);
+                row->replicas, row->replicas == 1 ? " does" : "s do",
+                p->o.p99_ms, row->simulation.latency_ms.p99);
     return row && !row->simulation.overloaded &&
            (row->holds || !(p->o.p99_ms > 0));
 }

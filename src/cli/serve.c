@@ -74,6 +74,12 @@ static cr_status gather(const serve_flags *f, cr_settings *settings,
     for (size_t i = 0; status == CR_OK && i < CR_N_SETTINGS; i++) {
         char flag[CR_SETTING_NAME_BYTES + 2];
         snprintf(flag, sizeof flag, "--%s", f->names[i]);
+        /* A shell's unset variable; any other text may be unset that way. */
+        if (f->values[i] && !*f->values[i] && !strcmp(f->names[i], "model"))
+            return cr_fail(error, CR_ERR_ARGUMENT,
+                           "--model is \"\", it must not be empty: give a "
+                           "folder, or leave it out (crossrank serve --help "
+                           "explains)");
         if (f->values[i])
             status = cr_setting_set(settings, &CR_SETTINGS[i], f->values[i],
                                     flag, error);

@@ -63,6 +63,7 @@ def test_version(crossrank):
     (["score", "--isa=", "-"], '--isa is "", it must not be empty'),
     (["score", "--dtype", "BF16", "-"], "did you mean bf16?"),
     (["rank", "--query", "q", "--top", "-1", "-"], "from 1 to 4294967295"),
+    (["serve", "--model", ""], '--model is "", it must not be empty'),
     (["report", "--threads", "x", "x"], '--threads is "x"'),
     (["rank", "-"], "rank needs --query"),
     (["rank", "--query", "q", "--top", "0", "-"], '--top is "0"'),

@@ -137,7 +137,7 @@ def test_predicting(plan):
     done, told = plan("--rate", "100", "--replicas", "1", code=1)
     assert told["answer"]["overloaded"]
     assert told["answer"]["utilization"] is None
-    assert "1 replicas are overloaded: they can do 50.0" in message_of(done)
+    assert "1 replica is overloaded: 50.0" in message_of(done)
 
 
 def test_lanes_share_a_request(plan):
