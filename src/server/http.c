@@ -18,12 +18,16 @@
 #include <string.h>
 #include <strings.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 enum {
     INGEST_BYTES = 65536,   /* larger bodies are parsed on the ingest thread */
     LINGER_BYTES = 64 << 20 /* and more where twice max_body_bytes is */
 };
+
+/* In n_accepted, beside the number: nothing is accepted any more. */
+static const uint32_t SHUT = UINT32_C(1) << 31;
 
 /* What one connection is doing, for the sweeper and for its end. */
 typedef enum conn_phase { READING, WORKING, IDLE, ANSWERED_EARLY } conn_phase;
@@ -236,6 +240,18 @@ static void let_go(cr_exchange *x) {
 
 static void free_text(void *text) { cr_free(text); }
 
+/* False: it is too late, the server ends. */
+static bool count(cr_exchange *x) {
+    _Atomic uint32_t *n = &x->http->n_accepted;
+    if (atomic_fetch_add(n, 1) & SHUT) {
+        atomic_fetch_sub(n, 1);
+        return false;
+    }
+    x->accepted = true;
+    cr_metrics_move(x->http->metrics, CR_GAUGE_IN_FLIGHT, 1);
+    return true;
+}
+
 /* From now on it is not waited for. */
 static void uncount(cr_exchange *x) {
     if (!x->accepted)
@@ -417,9 +433,13 @@ static enum MHD_Result receive(cr_http *http, cr_exchange *x) {
     if (x->status)
         return send_answer(x);
     x->received_ns = cr_now_ns();
-    x->accepted = true;
-    atomic_fetch_add(&http->n_accepted, 1);
-    cr_metrics_move(http->metrics, CR_GAUGE_IN_FLIGHT, 1);
+    if (!count(x)) {
+        x->close = true;
+        http->app.refuse(http->app.context, x, 503,
+                         "the server is stopping: ask another one, or this one "
+                         "when it is back");
+        return send_answer(x);
+    }
     if (x->slow || x->body.len > INGEST_BYTES) {
         suspend(x);
         push_ingest(http, x);
@@ -592,7 +612,7 @@ void cr_http_quiesce(cr_http *http) {
 }
 
 uint32_t cr_http_n_accepted(const cr_http *http) {
-    return atomic_load(&http->n_accepted);
+    return atomic_load(&http->n_accepted) & ~SHUT;
 }
 
 bool cr_http_stream(cr_exchange *x) {
@@ -608,9 +628,20 @@ void cr_http_publish(cr_http *http, const char *event, size_t len) {
     cr_streams_publish(http->streams, event, len);
 }
 
+/* Connections that are kept go on asking until they are closed, and
+ * libmicrohttpd aborts where one is suspended by then. */
+static void shut(cr_http *http) {
+    const struct timespec nap = {.tv_nsec = 1000000};
+    atomic_fetch_or(&http->n_accepted, SHUT);
+    while (cr_http_n_accepted(http))
+        nanosleep(&nap, NULL);
+}
+
 void cr_http_close(cr_http *http) {
     if (!http)
         return;
+    if (http->daemon)
+        shut(http);
     if (http->ingest_started) {
         pthread_mutex_lock(&http->ingest_lock);
         http->ingest_stop = true;

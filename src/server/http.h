@@ -95,7 +95,8 @@ uint32_t cr_http_linger_bytes(const cr_settings *settings);
  * false: it is passed, and they are counted all the same. From any thread. */
 bool cr_http_hold(cr_http *http, size_t bytes);
 void cr_http_let_go(cr_http *http, size_t bytes);
-/* No exchange may be suspended. */
+/* Accepts nothing any more and waits for what was accepted, so who scores it
+ * must still be there. */
 void cr_http_close(cr_http *http);
 
 /* Makes the answer a stream of what cr_http_publish is given from then on. It

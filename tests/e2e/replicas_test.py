@@ -238,10 +238,11 @@ def test_one_is_killed(cluster, want):
 def test_one_is_drained(cluster, want):
     with Load(cluster.proxy) as load:
         load.wait_for_more(100)
-        assert cluster.replicas[2].stop(signal.SIGTERM) == 0
+        code = cluster.replicas[2].stop(signal.SIGTERM)
         load.wait_for_more(120)
         cluster.replace(2)
         load.wait_for_more(120)
+    assert code == 0, cluster.gone[-1].log  # now that all are there again
     load.check(cluster, want)
     assert shares(load)[2] > 20
 
@@ -448,10 +449,11 @@ def test_grpc_outlives_a_replica(cluster, want, grpc_client, number):
     scores = [grpc_client.infer(body) for body in BODIES]
     with GrpcLoad(cluster.proxy, grpc_client) as load:
         load.wait_for_more(100)
-        assert cluster.replicas[0].stop(number) in (0, -9)
+        code = cluster.replicas[0].stop(number)
         load.wait_for_more(100)
         cluster.replace(0)
         load.wait_for_more(100)
+    assert code == (-9 if number == signal.SIGKILL else 0)
     assert all(got == scores[body] for body, got in load.answered.values())
     print(number, len(load.answered), load.broken)
     # The end of an answer that has begun is lost where the replica's connection

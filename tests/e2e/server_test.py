@@ -1,6 +1,7 @@
 """The server's promises beside its wire formats: limits, overload, deadlines,
 clients that go away, draining, reloading, keys, settings."""
 
+import contextlib
 import hashlib
 import json
 import os
@@ -443,6 +444,31 @@ def test_sigterm_drains(start, slower):
         t.join()
     assert [got.status for got in results] == [200] * 6
     assert all(len(got.json) == 20 for got in results)
+
+
+def test_kept_connections_may_ask_to_the_very_end(start, tiny_model):
+    """What comes when nothing is left to wait for, and before all is closed, is
+    refused and not begun: half of such stops once ended with an abort."""
+    body = json.dumps(rerank(60, 60)).encode()
+    request = (b"POST /rerank HTTP/1.1\r\nHost: x\r\n" + JSON +
+               b"Content-Length: %d\r\n\r\n" % len(body)) + body
+    for _ in range(6):
+        s = start(threads=1, model=tiny_model)
+        with contextlib.ExitStack() as stack:
+            kept = [stack.enter_context(s.socket()) for _ in range(40)]
+            for one in kept:
+                one.sendall(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")
+                assert one.recv(4096).startswith(b"HTTP/1.1 200")
+            s.process.send_signal(signal.SIGTERM)
+            for i, one in enumerate(kept):
+                with contextlib.suppress(OSError):
+                    one.sendall(request)
+                time.sleep((0, 0.0003, 0.001, 0.003)[i % 4])
+            for one in kept:
+                with contextlib.suppress(OSError):
+                    assert one.recv(12) in (b"HTTP/1.1 200", b"HTTP/1.1 503",
+                                            b"")
+        assert s.stop() == 0, s.log
 
 
 def test_the_drain_has_a_limit(start):
