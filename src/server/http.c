@@ -30,7 +30,13 @@ enum {
 static const uint32_t SHUT = UINT32_C(1) << 31;
 
 /* What one connection is doing, for the sweeper and for its end. */
-typedef enum conn_phase { READING, WORKING, IDLE, ANSWERED_EARLY } conn_phase;
+typedef enum conn_phase {
+    FRESH,
+    READING,
+    WORKING,
+    IDLE,
+    ANSWERED_EARLY
+} conn_phase;
 
 typedef struct conn {
     struct conn *before, *behind;
@@ -113,11 +119,16 @@ static void remove_conn(cr_http *http, conn *c) {
     cr_free(c);
 }
 
-/* libmicrohttpd closes it next. In the middle of a head it does so where it
- * refuses that itself, a connection that was swept apart. */
-static void linger(cr_http *http, const conn *c) {
-    if (c && (c->phase == READING || c->phase == ANSWERED_EARLY))
-        cr_linger_add(http->linger, c->fd);
+/* Whether closing it now may lose the answer: there are bytes that nobody read,
+ * or there will be. In the middle of a head libmicrohttpd closes what it
+ * refuses itself. */
+static bool is_cut_short(const conn *c) {
+    char byte;
+    ssize_t n = recv(c->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
+    if (n >= 0)
+        return n > 0; /* 0: the client has closed first */
+    return (errno == EAGAIN || errno == EWOULDBLOCK) &&
+           (c->phase == READING || c->phase == ANSWERED_EARLY);
 }
 
 static void on_connection(void *context, struct MHD_Connection *connection,
@@ -125,12 +136,15 @@ static void on_connection(void *context, struct MHD_Connection *connection,
                           enum MHD_ConnectionNotificationCode code) {
     cr_http *http = context;
     bool started = code == MHD_CONNECTION_NOTIFY_STARTED;
+    conn *c = *conn_context;
     pthread_mutex_lock(&http->conn_lock);
     if (started) {
         add_conn(http, connection, conn_context);
     } else {
-        linger(http, *conn_context);
-        remove_conn(http, *conn_context);
+        /* libmicrohttpd closes it when this returns. */
+        if (c && is_cut_short(c))
+            cr_linger_add(http->linger, c->fd);
+        remove_conn(http, c);
     }
     pthread_mutex_unlock(&http->conn_lock);
     cr_metrics_move(http->metrics, CR_GAUGE_CONNECTIONS, started ? 1 : -1);
@@ -141,9 +155,9 @@ static void on_connection(void *context, struct MHD_Connection *connection,
 static int64_t patience_ns(const cr_http *http, conn_phase phase) {
     int64_t receive = (int64_t)http->settings->receive_timeout_ms * 1000000;
     int64_t idle = (int64_t)http->settings->idle_timeout_s * 1000000000;
-    return phase == READING ? receive
-           : phase == IDLE  ? idle + receive
-                            : INT64_MAX;
+    return phase == FRESH || phase == READING ? receive
+           : phase == IDLE                    ? idle + receive
+                                              : INT64_MAX;
 }
 
 void cr_http_sweep(cr_http *http) {

@@ -121,6 +121,12 @@ def test_connections_are_limited(server):
         all_of_them = [stack.enter_context(refused(server))
                        for _ in range(2 * LINGERING)]
         assert n_files(server) <= before + LINGERING + 5
+        # Who connects and goes takes nobody's place.
+        for _ in range(2 * LINGERING):
+            server.socket().close()
+        all_of_them[-1].sendall(b"x")
+        time.sleep(0.1)
+        all_of_them[-1].sendall(b"x")
         # A newcomer lingers all the same.
         with refused(server) as s:
             s.sendall(b"x" * MAX_BODY)
