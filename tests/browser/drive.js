@@ -6,21 +6,24 @@
 const [modules, executablePath] = process.argv.slice(2);
 const { chromium } = require(`${modules}/playwright-core`);
 const axe = require.resolve(`${modules}/axe-core`);
-const complaints = [];
+/* Of the page that is open: one that was closed may be heard once more. */
+let complaints = [];
 let browser;
 let page;
 
 const COMMANDS = {
   async open({ url, width, height, scheme }) {
     if (page) await page.close();
+    const own = [];
+    complaints = own;
     page = await browser.newPage({ viewport: { width, height },
       colorScheme: scheme, acceptDownloads: true, bypassCSP: false });
     page.setDefaultTimeout(15000);
     page.on("console", (message) => {
       if (["error", "warning"].includes(message.type()))
-        complaints.push(message.text());
+        own.push(message.text());
     });
-    page.on("pageerror", (error) => complaints.push(error.message));
+    page.on("pageerror", (error) => own.push(error.message));
     await page.goto(url);
   },
   run: ({ code }) => page.evaluate(code),
