@@ -198,6 +198,8 @@ cr_status cr_job_encode(cr_job *job, cr_generation *g, const cr_pair *pairs,
                  .options = options,
                  .tokenizer = cr_model_get_tokenizer(g->model),
                  .max_length = g->max_length};
+    if (options->max_tokens && options->max_tokens < e.max_length)
+        e.max_length = options->max_tokens;
     e.n_specials = cr_tokenizer_pair_specials(e.tokenizer);
     e.type_ids = cr_calloc(g->max_length + CR_LONE_SPARE, sizeof *e.type_ids);
     e.query_tokens.ids = cr_calloc(g->max_length, sizeof *e.query_tokens.ids);

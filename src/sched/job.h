@@ -59,6 +59,7 @@ typedef struct cr_encode_options {
     bool keep_end;               /* cut at the beginning of a text */
     bool refuse_long;            /* no cutting: an overlong pair is an error */
     uint32_t max_passage_tokens; /* 0: as many as there is room */
+    uint32_t max_tokens;         /* of a pair; 0: as many as the model takes */
 } cr_encode_options;
 
 /* Fills a zeroed job from pairs[n]. Neighbouring pairs that point to the same

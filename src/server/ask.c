@@ -194,13 +194,32 @@ static bool read_direction(cr_ask *ask, const json_t *body) {
                      "`truncation_direction` must be Left or Right");
 }
 
+/* vLLM's: -1 is the model's limit, and what is above that is the same. */
+static bool read_most_tokens(cr_ask *ask, const json_t *body,
+                             const cr_facts *facts) {
+    const cr_generation *g = facts->generation;
+    const cr_tokenizer *tokenizer = cr_model_get_tokenizer(g->model);
+    int64_t most, specials = cr_tokenizer_pair_specials(tokenizer);
+    if (!cr_ask_number(ask, body, "truncate_prompt_tokens", -1, g->max_length,
+                       -1, &most))
+        return false;
+    if (most >= 0 && most <= specials)
+        return cr_refuse(&ask->refusal, CR_REFUSAL_SHAPE,
+                         "`truncate_prompt_tokens` is %lld, of which a pair "
+                         "needs %lld for special tokens: send more, or -1 for "
+                         "the model's limit of %u",
+                         (long long)most, (long long)specials, g->max_length);
+    ask->encode.max_tokens = most < 0 ? 0 : (uint32_t)most;
+    return true;
+}
+
 bool cr_ask_common(cr_ask *ask, const json_t *body, const cr_facts *facts) {
     bool truncate;
     ask->encode.truncation = facts->generation->truncation;
     if (!cr_ask_bool(ask, body, "truncate", facts->settings->auto_truncate,
                      &truncate) ||
         !cr_ask_bool(ask, body, "return_details", false, &ask->details) ||
-        !read_direction(ask, body))
+        !read_direction(ask, body) || !read_most_tokens(ask, body, facts))
         return false;
     ask->encode.refuse_long = !truncate;
     return true;

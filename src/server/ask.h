@@ -113,7 +113,8 @@ bool cr_ask_reserve(cr_ask *ask, size_t n, const char *what,
 bool cr_ask_documents(cr_ask *ask, cr_text query, const json_t *documents,
                       const char *what, const json_t *rank_fields,
                       const cr_facts *facts);
-/* `truncate` and `truncation_direction`, `return_details`. */
+/* `truncate`, `truncation_direction` and `truncate_prompt_tokens`,
+ * `return_details`. */
 bool cr_ask_common(cr_ask *ask, const json_t *body, const cr_facts *facts);
 
 /* Refuses where one score a pair is asked for and the model has several. */

@@ -134,6 +134,33 @@ def test_cutting_at_the_beginning(server):
     assert left.json == want.json
 
 
+def test_a_request_says_how_many_tokens_a_pair_has(server, start):
+    """vLLM's truncate_prompt_tokens scores as a server of that max_length."""
+    documents = [words(n) for n in (2, 8, 30, 600)]
+    body = {"queries": QUERY, "documents": documents, "return_details": True}
+    short = start(max_length=16).post("/score", body).json["data"]
+    for path, scale, key in (("/score", {}, "documents"),
+                             ("/v1/rerank", {"raw_scores": True}, "documents"),
+                             ("/rerank", {"raw_scores": True}, "texts")):
+        got = server.post(path, {
+            "query": QUERY, "queries": QUERY, key: documents, **scale,
+            "return_details": True, "truncate_prompt_tokens": 16}).json
+        rows = got if isinstance(got, list) else got.get(
+            "data", got.get("results"))
+        assert {(r["index"], r["tokens"], r["truncated"]) for r in rows} == {
+            (r["index"], r["tokens"], r["truncated"]) for r in short}
+        assert {r["index"]: r.get("score", r.get("relevance_score"))
+                for r in rows} == {r["index"]: r["score"] for r in short}
+    full = server.post("/score", body).json["data"]
+    for most in (-1, None, 10000):
+        assert server.post("/score", {
+            **body, "truncate_prompt_tokens": most}).json["data"] == full
+    for most in (-2, 0, 3, "16", 1.5):
+        got = server.post("/score", {**body, "truncate_prompt_tokens": most})
+        assert got.status == 400
+        assert "truncate_prompt_tokens" in got.json["error"]["message"]
+
+
 def test_a_lone_text_is_cut_where_it_must_be(start):
     """[CLS] text [SEP]: max_length - 2 tokens of it are read."""
     s = start(max_length=16)
