@@ -4,7 +4,9 @@
     .venv-tests/bin/python3 bench/mlx_memory.py [--build build-mlx]
 
 A server on the mlx backend (device cpu) is asked to rank for 10,000 requests of
-which no two have the same numbers of words. MLX's own figures (active, peak,
+which no two have the same numbers of words. The model is one layer of the
+default model's width with random weights, unless --model says another: arrays
+have the shapes that they have in six layers, which follow one another. MLX's own figures (active, peak,
 cache, and the limit that we set for it) and the server's resident memory are
 read every hundred requests. All is kept in bench/results/mlx-memory.json; the
 summary compares the first tenth with the rest."""
@@ -13,7 +15,9 @@ import argparse
 import json
 import pathlib
 import platform
+import subprocess
 import sys
+import tempfile
 import time
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -23,6 +27,8 @@ from serve import Server, words  # noqa: E402
 from shapes_of_requests import distinct_shapes  # noqa: E402
 
 EVERY, DOCUMENTS, LONGEST = 100, 4, 120
+SHAPE = ("--layers", "1", "--heads", "12", "--hidden", "384", "--positions",
+         "512")
 MEMORY = ("active_bytes", "peak_bytes", "cache_bytes")
 
 
@@ -76,10 +82,17 @@ def main():
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--out", type=pathlib.Path,
                         default=ROOT / "bench/results/mlx-memory.json")
+    parser.add_argument("--model", type=pathlib.Path)
     a = parser.parse_args()
+    folder = tempfile.TemporaryDirectory()
+    if not a.model:
+        a.model = pathlib.Path(folder.name)
+        subprocess.run([sys.executable, ROOT / "tools/make_tiny_model.py",
+                        a.model, *SHAPE], check=True,
+                       stdout=subprocess.DEVNULL)
+    config = json.loads((a.model / "config.json").read_text())
     server = Server(a.build / "crossrank", 10, backend="mlx", device="cpu",
-                    threads=a.threads,
-                    model=ROOT / "models/crossrank-minilm-l6")
+                    threads=a.threads, model=a.model)
     try:
         facts, start = server.get("/info").json["crossrank"], time.monotonic()
         before = sample(server, 0)
@@ -87,10 +100,13 @@ def main():
         seconds, after = time.monotonic() - start, server.stats()
     finally:
         server.stop()
+        folder.cleanup()
     a.out.write_text(json.dumps({
         "machine": platform.processor() or platform.machine(),
         "backend": facts["backend"], "device": facts["device"],
         "dtype": facts["dtype"], "version": facts["version"],
+        "model": {k: config[k] for k in ("num_hidden_layers", "hidden_size",
+                                         "max_position_embeddings")},
         "shapes": a.shapes, "pairs": pairs, "seconds": round(seconds, 1),
         "tokens": after["tokens_real"], "padding": after["tokens_padded"],
         "before": before, "samples": rows}, indent=1) + "\n")
