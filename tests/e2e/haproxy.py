@@ -74,7 +74,7 @@ class Proxy:
                 stderr=subprocess.STDOUT, pass_fds=fds.values())
         for s in sockets.values():
             s.close()
-        self.wait_for(lambda: self.admin.exists())
+        self.wait_for(self.listens)
 
     def adapt(self, fds, certificate):
         text = CONFIG.read_text()
@@ -112,6 +112,13 @@ class Proxy:
             if self.process.poll() is not None or time.monotonic() > end:
                 raise RuntimeError("not as expected: " + self.log)
             time.sleep(0.01)
+
+    def listens(self):
+        """The file of its socket is there before anybody listens on it."""
+        try:
+            return self.tell("show version") != ""
+        except (FileNotFoundError, ConnectionRefusedError):
+            return False
 
     @property
     def log(self):
