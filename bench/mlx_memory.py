@@ -94,7 +94,7 @@ def main():
     server = Server(a.build / "crossrank", 10, backend="mlx", device="cpu",
                     threads=a.threads, model=a.model)
     try:
-        facts, start = server.get("/info").json["crossrank"], time.monotonic()
+        info, start = server.get("/info").json, time.monotonic()
         before = sample(server, 0)
         rows, pairs = measure(server, a.shapes)
         seconds, after = time.monotonic() - start, server.stats()
@@ -103,8 +103,8 @@ def main():
         folder.cleanup()
     a.out.write_text(json.dumps({
         "machine": platform.processor() or platform.machine(),
-        "backend": facts["backend"], "device": facts["device"],
-        "dtype": facts["dtype"], "version": facts["version"],
+        "version": info["version"],
+        **{k: info["crossrank"][k] for k in ("backend", "device", "dtype")},
         "model": {k: config[k] for k in ("num_hidden_layers", "hidden_size",
                                          "max_position_embeddings")},
         "shapes": a.shapes, "pairs": pairs, "seconds": round(seconds, 1),
