@@ -39,12 +39,12 @@ static cr_status open_model(cr_generation *g, const cr_options *o,
         return status;
     const cr_model_config *c = cr_model_get_config(g->model);
     g->max_length = o->max_length ? o->max_length : c->max_length;
-    uint32_t least =
+    g->min_length =
         cr_tokenizer_pair_specials(cr_model_get_tokenizer(g->model));
-    if (g->max_length < least || g->max_length > c->max_positions)
+    if (g->max_length < g->min_length || g->max_length > c->max_positions)
         return cr_fail(error, CR_ERR_ARGUMENT,
                        "max_length is %u, this model takes %u to %u tokens",
-                       g->max_length, least, c->max_positions);
+                       g->max_length, g->min_length, c->max_positions);
     g->n_labels = c->n_labels;
     g->truncation = o->truncation;
     g->activation =

@@ -27,9 +27,9 @@ typedef struct cr_generation {
     cr_backend *backend;
     uint32_t number;                  /* 1 for the first */
     char sha256[CR_SHA256_HEX_BYTES]; /* of the weights */
-    uint32_t max_length;
-    uint32_t max_sequences; /* of a group */
-    uint32_t n_labels;      /* logits a pair */
+    uint32_t min_length, max_length;  /* what a pair's limit can be */
+    uint32_t max_sequences;           /* of a group */
+    uint32_t n_labels;                /* logits a pair */
     cr_truncation truncation;
     cr_activation activation; /* resolved */
     cr_group_room *rooms;     /* [lanes] */

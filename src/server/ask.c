@@ -198,17 +198,17 @@ static bool read_direction(cr_ask *ask, const json_t *body) {
 static bool read_most_tokens(cr_ask *ask, const json_t *body,
                              const cr_facts *facts) {
     const cr_generation *g = facts->generation;
-    const cr_tokenizer *tokenizer = cr_model_get_tokenizer(g->model);
-    int64_t most, specials = cr_tokenizer_pair_specials(tokenizer);
+    int64_t most;
     if (!cr_ask_number(ask, body, "truncate_prompt_tokens", -1, g->max_length,
                        -1, &most))
         return false;
-    if (most >= 0 && most <= specials)
-        return cr_refuse(&ask->refusal, CR_REFUSAL_SHAPE,
-                         "`truncate_prompt_tokens` is %lld, of which a pair "
-                         "needs %lld for special tokens: send more, or -1 for "
-                         "the model's limit of %u",
-                         (long long)most, (long long)specials, g->max_length);
+    if (most >= 0 && most < g->min_length)
+        return cr_refuse(
+            &ask->refusal, CR_REFUSAL_SHAPE,
+            "`truncate_prompt_tokens` is %lld, it must be at least "
+            "%u, a pair's special tokens, or -1 for the model's "
+            "limit of %u",
+            (long long)most, g->min_length, g->max_length);
     ask->encode.max_tokens = most < 0 ? 0 : (uint32_t)most;
     return true;
 }

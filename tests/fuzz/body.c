@@ -69,6 +69,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     settings.rerank_scores = data[0] / N_DIALECTS / 3 % 3;
     static const char *const labels[] = {"one", "two \"2\"", "three"};
     const cr_generation generation = {.activation = CR_ACTIVATION_NONE,
+                                      .min_length = 3,
+                                      .max_length = 512,
                                       .n_labels =
                                           data[0] / N_DIALECTS / 9 % 2 ? 3 : 1};
     const cr_facts facts = {.settings = &settings,

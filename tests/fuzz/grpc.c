@@ -52,6 +52,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     settings.max_documents = 20;
     static const char *const labels[] = {"one", "two", "three"};
     const cr_generation generation = {.activation = CR_ACTIVATION_NONE,
+                                      .min_length = 3,
+                                      .max_length = 512,
                                       .n_labels =
                                           data[0] / N_PATHS % 2 ? 3 : 1};
     const cr_facts facts = {.settings = &settings,
