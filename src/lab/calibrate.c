@@ -5,6 +5,7 @@
 #include "base/mem.h"
 #include "base/random.h"
 
+#include <math.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -246,7 +247,7 @@ static void draw_points(const sample *sorted, size_t n, cr_service *s) {
             ns += (double)sorted[i].ns;
         }
         s->tokens[s->n_points] = tokens / (double)(i - first);
-        s->ns[s->n_points++] = ns / (double)(i - first);
+        s->ns[s->n_points++] = round(ns / (double)(i - first));
     }
 }
 

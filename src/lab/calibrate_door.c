@@ -7,6 +7,7 @@
 #include "lab/load.h"
 #include "lab/spread.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -88,8 +89,8 @@ static cr_status measure(const cr_load_options *load, cr_client *client,
     if (!(n > 0))
         return cr_fail(error, CR_ERR_IO,
                        "our own server counted none of its requests");
-    s->door_ns = cpu_s > lane_s ? (cpu_s - lane_s) / n * 1e9 : 0;
-    s->wire_ns = (*lone_ms - after.inside_ms) * 1e6 - s->door_ns;
+    s->door_ns = cpu_s > lane_s ? round((cpu_s - lane_s) / n * 1e9) : 0;
+    s->wire_ns = round((*lone_ms - after.inside_ms) * 1e6) - s->door_ns;
     if (s->wire_ns < 0)
         s->wire_ns = 0;
     return CR_OK;

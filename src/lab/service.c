@@ -58,6 +58,11 @@ static double take(reader *r, const json_t *json, const char *key, double min,
     return number;
 }
 
+static double take_ns(reader *r, const json_t *json, const char *key,
+                      double min_ms, double max_ms) {
+    return round(1e6 * take(r, json, key, min_ms, max_ms));
+}
+
 static void read_points(reader *r, const json_t *list, cr_service *s) {
     size_t n = json_array_size(list);
     if (n < 1 || n > CR_SERVICE_POINTS) {
@@ -71,7 +76,7 @@ static void read_points(reader *r, const json_t *list, cr_service *s) {
         const json_t *one = json_array_get(list, i);
         double least = i ? nextafter(s->tokens[i - 1], 1e9) : 1;
         s->tokens[i] = take(r, one, "tokens", least, 1e9);
-        s->ns[i] = 1e6 * take(r, one, "ms", 1e-6, 1e9);
+        s->ns[i] = take_ns(r, one, "ms", 1e-6, 1e9);
     }
     s->n_points = n;
 }
@@ -99,8 +104,8 @@ cr_status cr_service_read(const json_t *json, const char *path, cr_service *s,
         &r, json, "max_group_tokens", s->geometry.group_tokens, 1 << 24);
     s->geometry.exact = json_is_true(json_object_get(json, "teams"));
     s->team_gain = take(&r, json, "team_gain", 0, 1);
-    s->door_ns = 1e6 * take(&r, json, "door_ms", 0, 1e6);
-    s->wire_ns = 1e6 * take(&r, json, "wire_ms", 0, 1e6);
+    s->door_ns = take_ns(&r, json, "door_ms", 0, 1e6);
+    s->wire_ns = take_ns(&r, json, "wire_ms", 0, 1e6);
     if (r.status == CR_OK)
         read_points(&r, json_object_get(json, "groups"), s);
     if (r.status == CR_OK)

@@ -6,6 +6,9 @@
  * It knows lengths of no single pair: attention's square of the length is in
  * the spread.
  *
+ * Times are whole nanoseconds: a file's milliseconds give the same ones back,
+ * and a second plan from it is the first.
+ *
  * Threads: read-only once it is filled. */
 #ifndef CR_LAB_SERVICE_H
 #define CR_LAB_SERVICE_H

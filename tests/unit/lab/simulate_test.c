@@ -361,6 +361,24 @@ static void a_curve_as_json(void **state) {
     json_decref(json);
 }
 
+/* Nanoseconds come back to the bit from the milliseconds of a file. */
+static void times_come_back_from_json(void **state) {
+    (void)state;
+    cr_service s = exponential(), back;
+    cr_error error;
+    for (int i = 1; i <= 2000; i++) {
+        s.ns[0] = 7919.0 * i;
+        s.door_ns = 104729.0 * i;
+        s.wire_ns = 1299709.0 * i;
+        json_t *json = cr_service_write(&s);
+        assert_int_equal(cr_service_read(json, "x.json", &back, &error), CR_OK);
+        assert_memory_equal(&back.ns[0], &s.ns[0], sizeof s.ns[0]);
+        assert_memory_equal(&back.door_ns, &s.door_ns, sizeof s.door_ns);
+        assert_memory_equal(&back.wire_ns, &s.wire_ns, sizeof s.wire_ns);
+        json_decref(json);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(one_lane_with_constant_times),
@@ -378,6 +396,7 @@ int main(void) {
         cmocka_unit_test(the_least_loaded_in_turns),
         cmocka_unit_test(a_curve_between_its_points),
         cmocka_unit_test(a_curve_as_json),
+        cmocka_unit_test(times_come_back_from_json),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
