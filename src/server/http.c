@@ -331,26 +331,30 @@ static enum MHD_Result count_length(void *context, enum MHD_ValueKind kind,
     return MHD_YES;
 }
 
-static void refuse_size(cr_exchange *x, unsigned long long bytes) {
-    const cr_http *http = x->http;
+/* Refused, and the connection ends with that. */
+__attribute__((format(printf, 3, 4))) static void
+refuse(cr_exchange *x, int status, const char *format, ...) {
     char message[160];
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(message, sizeof message, format, arguments);
+    va_end(arguments);
     x->close = true;
-    snprintf(message, sizeof message,
-             "the body has %llu bytes, at most %u are taken: send fewer "
-             "documents or raise max_body_bytes",
-             bytes, http->settings->max_body_bytes);
-    http->app.refuse(http->app.context, x, 413, message);
+    x->http->app.refuse(x->http->app.context, x, status, message);
+}
+
+static void refuse_size(cr_exchange *x, unsigned long long bytes) {
+    refuse(x, 413,
+           "the body has %llu bytes, at most %u are taken: send fewer "
+           "documents or raise max_body_bytes",
+           bytes, x->http->settings->max_body_bytes);
 }
 
 static void refuse_overload(cr_exchange *x) {
-    const cr_http *http = x->http;
-    char message[160];
-    x->close = true;
-    snprintf(message, sizeof message,
-             "Model is overloaded: requests hold over max_pending_bytes "
-             "(%u); try again later",
-             http->settings->max_pending_bytes);
-    http->app.refuse(http->app.context, x, 429, message);
+    refuse(x, 429,
+           "Model is overloaded: requests hold over max_pending_bytes (%u); "
+           "try again later",
+           x->http->settings->max_pending_bytes);
 }
 
 /* What is refused before any of the body is read. */
@@ -360,18 +364,14 @@ static void check_head(cr_http *http, cr_exchange *x) {
     unsigned long long bytes = length ? strtoull(length, NULL, 10) : 0;
     MHD_get_connection_values(x->connection, MHD_HEADER_KIND, count_length,
                               &n_lengths);
-    x->close = true;
-    if (n_lengths > 1) {
-        http->app.refuse(http->app.context, x, 400,
-                         "Content-Length is there twice");
-    } else if (bytes > http->settings->max_body_bytes) {
+    if (n_lengths > 1)
+        refuse(x, 400, "Content-Length is there twice");
+    else if (bytes > http->settings->max_body_bytes)
         refuse_size(x, bytes);
-    } else if (!hold(x, (size_t)bytes)) {
+    else if (!hold(x, (size_t)bytes))
         refuse_overload(x);
-    } else {
-        x->close = false;
+    else
         http->app.begin(http->app.context, x);
-    }
 }
 
 static enum MHD_Result begin(cr_http *http, struct MHD_Connection *connection,
@@ -448,10 +448,9 @@ static enum MHD_Result receive(cr_http *http, cr_exchange *x) {
         return send_answer(x);
     x->received_ns = cr_now_ns();
     if (!count(x)) {
-        x->close = true;
-        http->app.refuse(http->app.context, x, 503,
-                         "the server is stopping: ask another one, or this one "
-                         "when it is back");
+        refuse(x, 503,
+               "the server is stopping: ask another one, or this one when it "
+               "is back");
         return send_answer(x);
     }
     if (x->slow || x->body.len > INGEST_BYTES) {
