@@ -1,5 +1,4 @@
-/* bfloat16 in pairs of terms, two to a 32-bit lane: AVX512-BF16, AMX and bfdot.
- */
+/* bfloat16 in pairs of terms, two a 32-bit lane: AVX512-BF16, AMX, bfdot. */
 #ifndef CR_KERNELS_BF16_PAIRS_H
 #define CR_KERNELS_BF16_PAIRS_H
 
