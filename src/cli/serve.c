@@ -56,9 +56,11 @@ static void fill_options(serve_flags *f) {
     for (size_t i = 0; i < CR_N_SETTINGS; i++) {
         cr_setting_flag_name(&CR_SETTINGS[i], f->names[i]);
         describe(&CR_SETTINGS[i], f->helps[i], sizeof f->helps[i]);
-        f->options[f->n++] = (cr_option)CR_ANY_TEXT_OPTION(
+        f->options[f->n] = (cr_option)CR_ANY_TEXT_OPTION(
             f->names[i], value_name(&CR_SETTINGS[i]), &f->values[i],
             f->helps[i]);
+        /* Any other text may be unset that way. */
+        f->options[f->n++].may_be_empty = strcmp(f->names[i], "model") != 0;
     }
 }
 
@@ -74,12 +76,6 @@ static cr_status gather(const serve_flags *f, cr_settings *settings,
     for (size_t i = 0; status == CR_OK && i < CR_N_SETTINGS; i++) {
         char flag[CR_SETTING_NAME_BYTES + 2];
         snprintf(flag, sizeof flag, "--%s", f->names[i]);
-        /* A shell's unset variable; any other text may be unset that way. */
-        if (f->values[i] && !*f->values[i] && !strcmp(f->names[i], "model"))
-            return cr_fail(error, CR_ERR_ARGUMENT,
-                           "--model is \"\", it must not be empty: give a "
-                           "folder, or leave it out (crossrank serve --help "
-                           "explains)");
         if (f->values[i])
             status = cr_setting_set(settings, &CR_SETTINGS[i], f->values[i],
                                     flag, error);
@@ -169,8 +165,8 @@ static int serve(const cr_settings *settings) {
     sigaddset(&signals, SIGHUP);
     sigaddset(&signals, SIGUSR1);
     pthread_sigmask(SIG_BLOCK, &signals, NULL);
-    if (cr_interrupt_asked()) /* just before */
-        return CR_EXIT_INTERRUPTED;
+    if (cr_interrupt_asked()) /* just before: as if it came now */
+        return CR_EXIT_DONE;
     if (open_server(settings, &model, path, &server, &error) != CR_OK)
         return cr_command_fail(&error);
     int code = announce(server);
