@@ -256,12 +256,14 @@ static void put_stats(cr_json_out *out, cr_server *s, const cr_facts *facts,
 bool cr_ops_stats(cr_call *call) {
     const char *rows = cr_exchange_argument(call->exchange, "rows");
     unsigned long n = rows ? strtoul(rows, NULL, 10) : STATS_ROWS;
+    bool digits = !rows || strspn(rows, "0123456789") == strlen(rows);
+    if (!digits || n < 1 || n > CR_HISTORY_ROWS)
+        return cr_refuse(&call->ask.refusal, CR_REFUSAL_MALFORMED,
+                         "rows is \"%.40s\", it must be a number from 1 to %d",
+                         rows, CR_HISTORY_ROWS);
     cr_facts facts = cr_call_facts(call);
     cr_server_look(call->server);
-    put_stats(&call->exchange->out, call->server, &facts,
-              n < 1                 ? 1
-              : n > CR_HISTORY_ROWS ? CR_HISTORY_ROWS
-                                    : n);
+    put_stats(&call->exchange->out, call->server, &facts, n);
     return true;
 }
 

@@ -134,6 +134,16 @@ def test_cutting_at_the_beginning(server):
     assert left.json == want.json
 
 
+@pytest.mark.parametrize("rows", ["0", "7201", "-1", "x", "", "1e3", "9" * 30])
+def test_rows_of_history_have_limits(server, rows):
+    got = server.get(f"/stats?rows={rows}")
+    assert got.status == 400
+    assert f'rows is \\"{rows}\\", it must be a number from 1 to 7200' \
+        in got.data.decode()
+    assert len(server.get("/stats?rows=1").json["history"]["rows"]) <= 1
+    assert server.get("/stats?rows=7200").status == 200
+
+
 def test_a_request_says_how_many_tokens_a_pair_has(server, start):
     """vLLM's truncate_prompt_tokens scores as a server of that max_length."""
     documents = [words(n) for n in (2, 8, 30, 600)]
