@@ -147,6 +147,10 @@ def parse_junit(path):
                 outcome, detail = "failed", tail(child.text or "")
             elif child.tag == "skipped" and outcome != "failed":
                 outcome, detail = "skipped", child.get("message", "")
+                # Of a whole file pytest says so, and why only in the text.
+                why = re.search(r"Skipped: (.*)['\"]\)", child.text or "")
+                if detail == "collection skipped" and why:
+                    detail = why[1]
         results.append(Result(name, outcome, seconds, detail))
     return results
 
