@@ -74,7 +74,8 @@ typedef struct cr_backend_ops {
      * own lane; all return when the group is done and team->members[0] has
      * logits[n_sequences][n_labels]. A team of one is the usual case. A
      * failure is of the whole group, is returned to member 0, and leaves the
-     * lanes ready for the next group; what others return is not looked at. */
+     * lanes ready for the next group, which may have the same sequences in
+     * fewer; what others return is not looked at. */
     cr_status (*score)(cr_backend *backend, uint32_t lane, cr_team *team,
                        uint32_t member, const cr_group *group, float *logits,
                        cr_error *error);

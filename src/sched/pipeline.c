@@ -28,6 +28,7 @@ typedef struct lane {
     size_t n_slices;
     bool wants_team;
     cr_group group;
+    int64_t ns; /* that scoring it took */
     cr_team team;
     uint32_t n_away; /* members that have not left the team */
 } lane;
@@ -235,11 +236,11 @@ static cr_status score_group(lane *l, cr_error *error) {
     return status;
 }
 
-static void count_group(const lane *l, int64_t ns, cr_status status) {
+static void count_group(const lane *l, cr_status status) {
     cr_metrics *m = l->pipeline->options.metrics;
-    uint64_t lanes = l->team.n_members;
-    cr_metrics_count(m, CR_COUNT_LANE_BUSY, (uint64_t)ns * lanes);
-    cr_metrics_observe(m, CR_HISTOGRAM_INFERENCE, (uint64_t)ns);
+    uint64_t ns = (uint64_t)l->ns, lanes = l->team.n_members;
+    cr_metrics_count(m, CR_COUNT_LANE_BUSY, ns * lanes);
+    cr_metrics_observe(m, CR_HISTOGRAM_INFERENCE, ns);
     cr_metrics_observe(m, CR_HISTOGRAM_GROUP_PAIRS, l->group.n_sequences);
     cr_metrics_observe(m, CR_HISTOGRAM_GROUP_TOKENS, l->group.n_tokens);
     cr_metrics_count(m, CR_COUNT_TOKENS_REAL, l->group.n_tokens);
@@ -268,19 +269,11 @@ static void finish_slice(cr_pipeline *p, cr_slice s, int64_t ns_per_token,
         finish_job(p, job);
 }
 
-static void finish_group(cr_pipeline *p, lane *l, int64_t ns, cr_status status,
+static void finish_group(cr_pipeline *p, const lane *l, cr_status status,
                          const cr_error *error) {
-    int64_t ns_per_token = ns / (int64_t)l->group.n_tokens;
-    p->done_tokens += l->group.n_tokens;
-    p->done_ns += ns * l->team.n_members;
-    /* Old days count half, so that the rate follows the load. */
-    if (p->done_ns > INT64_C(20000000000)) {
-        p->done_ns /= 2;
-        p->done_tokens /= 2;
-    }
+    int64_t ns_per_token = l->ns / (int64_t)l->group.n_tokens;
     for (size_t i = 0; i < l->n_slices; i++)
         finish_slice(p, l->slices[i], ns_per_token, status, error);
-    l->n_slices = 0;
 }
 
 /* ---- Lanes -------------------------------------------------------------- */
@@ -329,22 +322,61 @@ static void wait_for_work(lane *l, int64_t until_ns) {
     l->waiting = false;
 }
 
+static void count_work(cr_pipeline *p, lane *l) {
+    l->busy_ns += l->ns;
+    p->done_tokens += l->group.n_tokens;
+    p->done_ns += l->ns * l->team.n_members;
+    /* Old days count half, so that the rate follows the load. */
+    if (p->done_ns > INT64_C(20000000000)) {
+        p->done_ns /= 2;
+        p->done_tokens /= 2;
+    }
+}
+
+/* Called with the lock held, which is free meanwhile. */
+static cr_status score_slices(cr_pipeline *p, lane *l, cr_error *error) {
+    pthread_mutex_unlock(&p->lock);
+    int64_t start = cr_now_ns();
+    cr_status status = score_group(l, error);
+    l->ns = cr_now_ns() - start;
+    count_group(l, status);
+    pthread_mutex_lock(&p->lock);
+    count_work(p, l);
+    return status;
+}
+
+/* After a failure: every request's part of the group alone, so that only those
+ * fail that do it by themselves. A group that was too large for a device may
+ * fit so, too. */
+static void score_apart(cr_pipeline *p, lane *l) {
+    cr_slice parts[CR_GROUP_SLICES];
+    size_t n = l->n_slices;
+    memcpy(parts, l->slices, n * sizeof *parts);
+    l->n_slices = 1;
+    for (size_t i = 0; i < n; i++) {
+        cr_error error = {.status = CR_OK};
+        l->slices[0] = parts[i];
+        cr_status status = parts[i].job->status;
+        if (status == CR_OK)
+            status = score_slices(p, l, &error);
+        finish_group(p, l, status, &error);
+    }
+}
+
 static void work(lane *l) {
     cr_pipeline *p = l->pipeline;
     p->n_idle--;
     show_queue(p);
     if (p->dispatch.queue.n_pairs)
         wake_one(p);
-    pthread_mutex_unlock(&p->lock);
     cr_error error = {.status = CR_OK};
-    int64_t start = cr_now_ns();
-    cr_status status = score_group(l, &error);
-    int64_t ns = cr_now_ns() - start;
-    count_group(l, ns, status);
-    pthread_mutex_lock(&p->lock);
-    l->busy_ns += ns;
+    cr_status status = score_slices(p, l, &error);
+    if (status != CR_OK && l->n_slices > 1)
+        score_apart(p, l);
+    else
+        finish_group(p, l, status, &error);
+    l->n_slices = 0;
     p->n_idle++;
-    finish_group(p, l, ns, status, &error);
     show_queue(p);
 }
 

@@ -20,6 +20,7 @@ static struct {
     pthread_cond_t changed;
     uint64_t fail_at;    /* this group from 1, 0: none */
     uint64_t fail_every; /* each n-th group, 0: none */
+    size_t fail_tokens;  /* groups with a sequence of so many, 0: none */
     bool hold;           /* groups wait before they end */
     /* What happened since faulty_reset. */
     uint64_t n_groups, n_failed;
@@ -29,6 +30,13 @@ static struct {
     size_t most_failed;    /* sequences of a group that failed */
 } faulty = {.lock = PTHREAD_MUTEX_INITIALIZER,
             .changed = PTHREAD_COND_INITIALIZER};
+
+static inline bool faulty_has_sequence(const cr_group *group, size_t n_tokens) {
+    for (size_t i = 0; i < group->n_sequences; i++)
+        if (group->starts[i + 1] - group->starts[i] == n_tokens)
+            return true;
+    return false;
+}
 
 /* A team has its group's logits when the leader returns, and fails with it:
  * as with real engines, only member 0 has something to say. */
@@ -42,7 +50,8 @@ static cr_status faulty_score(cr_backend *backend, uint32_t lane, cr_team *team,
     pthread_mutex_lock(&faulty.lock);
     uint64_t number = ++faulty.n_groups;
     bool fails = number == faulty.fail_at ||
-                 (faulty.fail_every && number % faulty.fail_every == 0);
+                 (faulty.fail_every && number % faulty.fail_every == 0) ||
+                 faulty_has_sequence(group, faulty.fail_tokens);
     faulty.n_sequences = group->n_sequences;
     faulty.n_held++;
     pthread_cond_broadcast(&faulty.changed);
@@ -79,6 +88,7 @@ static inline void faulty_reset(uint64_t fail_at, uint64_t fail_every,
     pthread_mutex_lock(&faulty.lock);
     faulty.fail_at = fail_at;
     faulty.fail_every = fail_every;
+    faulty.fail_tokens = 0;
     faulty.hold = hold;
     faulty.n_groups = faulty.n_failed = 0;
     faulty.most_members = 0;

@@ -1,6 +1,6 @@
-/* An engine that breaks down in the middle of a batch: every request with a
- * pair in that group ends with its error, once; no other does; nothing hangs;
- * and what comes next is scored as ever. */
+/* An engine that breaks down in the middle of a batch: requests that break it
+ * by themselves end with its error, once; no other does, even in the same
+ * group; nothing hangs; and what comes next is scored as ever. */
 #include "base/clock.h"
 #include "sched/pipeline.h"
 
@@ -168,37 +168,70 @@ static int tear_down(void **state) {
 
 /* ---- Tests -------------------------------------------------------------- */
 
-static void it_reaches_every_request_of_the_group(void **state) {
-    (void)state;
-    enum { REQUESTS = 6, EACH = 3 };
-    request first, merged[REQUESTS], next[REQUESTS];
-    cr_pipeline *p = start(1);
-    /* While the lane is held with one request, six others gather: they are
-     * one group then, the second. */
-    faulty_reset(2, 0, true);
-    submit(p, &first, 0, 1);
+enum { REQUESTS = 6, EACH = 3 };
+
+/* While the lane is held with one request, six others gather: they are one
+ * group then, the second. */
+static void gather(cr_pipeline *p, request *first, request *merged) {
+    submit(p, first, 0, 1);
     faulty_wait_held(1);
     for (uint32_t i = 0; i < REQUESTS; i++)
         submit(p, &merged[i], i, EACH);
     faulty_release();
-    expect_scored(&first);
+    expect_scored(first);
+}
+
+static void fini_all(request *first, request *merged) {
+    fini(first);
     for (uint32_t i = 0; i < REQUESTS; i++)
-        expect_failed(&merged[i]);
-    assert_int_equal(faulty.n_groups, 2);
-    assert_int_equal(faulty.n_sequences, REQUESTS * EACH);
+        fini(&merged[i]);
+}
+
+static void a_failed_group_is_scored_in_parts(void **state) {
+    (void)state;
+    request first, merged[REQUESTS];
+    cr_pipeline *p = start(1);
+    faulty_reset(2, 0, true);
+    gather(p, &first, merged);
     for (uint32_t i = 0; i < REQUESTS; i++)
-        submit(p, &next[i], i, EACH);
-    for (uint32_t i = 0; i < REQUESTS; i++)
-        expect_scored(&next[i]);
+        expect_scored(&merged[i]);
+    assert_int_equal(faulty.n_failed, 1);
+    assert_int_equal(faulty.most_failed, REQUESTS * EACH);
+    assert_int_equal(faulty.n_groups, 2 + REQUESTS);
     stop(p);
     /* What failed is not counted as scored. */
     assert_int_equal(cr_metrics_counter(&metrics, CR_COUNT_PAIRS),
                      1 + REQUESTS * EACH);
-    fini(&first);
-    for (uint32_t i = 0; i < REQUESTS; i++) {
-        fini(&merged[i]);
-        fini(&next[i]);
-    }
+    fini_all(&first, merged);
+}
+
+static void those_that_break_it_fail_alone(void **state) {
+    (void)state;
+    /* [CLS] a cat [SEP] the the the cat a b [SEP] */
+    enum { LONGEST = 4, LONGEST_TOKENS = 11 };
+    request first, merged[REQUESTS], next;
+    cr_pipeline *p = start(1);
+    faulty_reset(0, 0, true);
+    faulty.fail_tokens = LONGEST_TOKENS;
+    gather(p, &first, merged);
+    uint64_t n_failed = 0;
+    for (uint32_t i = 0; i < REQUESTS; i++)
+        if (i <= LONGEST && LONGEST < i + EACH) {
+            expect_failed(&merged[i]);
+            n_failed++;
+        } else {
+            expect_scored(&merged[i]);
+        }
+    assert_int_equal(n_failed, EACH);
+    assert_int_equal(faulty.n_failed, 1 + n_failed);
+    assert_int_equal(faulty.most_failed, REQUESTS * EACH);
+    submit(p, &next, 0, LONGEST);
+    expect_scored(&next);
+    stop(p);
+    assert_int_equal(cr_metrics_counter(&metrics, CR_COUNT_PAIRS),
+                     1 + (REQUESTS - n_failed) * EACH + LONGEST);
+    fini_all(&first, merged);
+    fini(&next);
 }
 
 /* A request of several groups fails with its first, and a small one that came
@@ -268,15 +301,15 @@ static void a_team_fails_as_one(void **state) {
  * with the error. */
 static void every_third_group_fails(void **state) {
     (void)state;
-    enum { ROUNDS = 10, REQUESTS = 60 };
-    static request r[REQUESTS];
+    enum { ROUNDS = 10, CROWD = 60 };
+    static request r[CROWD];
     uint32_t n_right = 0, n_failed = 0;
     cr_pipeline *p = start(MAX_LANES);
     faulty_reset(0, 3, false);
     for (uint32_t round = 0; round < ROUNDS; round++) {
-        for (uint32_t i = 0; i < REQUESTS; i++)
+        for (uint32_t i = 0; i < CROWD; i++)
             submit(p, &r[i], i, 1 + (i * 37 + round) % 50);
-        for (uint32_t i = 0; i < REQUESTS; i++) {
+        for (uint32_t i = 0; i < CROWD; i++) {
             wait_for(&r[i]);
             if (r[i].status == CR_OK)
                 expect_scored(&r[i]);
@@ -287,14 +320,16 @@ static void every_third_group_fails(void **state) {
             fini(&r[i]);
         }
     }
-    assert_int_equal(n_right + n_failed, ROUNDS * REQUESTS);
-    assert_true(n_right > 0 && n_failed > faulty.n_failed);
+    assert_int_equal(n_right + n_failed, ROUNDS * CROWD);
+    assert_true(n_right > 0 && n_failed > 0);
+    assert_true(n_failed <= faulty.n_failed);
     stop(p);
 }
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(it_reaches_every_request_of_the_group),
+        cmocka_unit_test(a_failed_group_is_scored_in_parts),
+        cmocka_unit_test(those_that_break_it_fail_alone),
         cmocka_unit_test(the_rest_of_a_request_is_not_computed),
         cmocka_unit_test(other_lanes_give_their_part_back_first),
         cmocka_unit_test(a_team_fails_as_one),
