@@ -37,7 +37,7 @@ typedef struct cr_batcher_view {
     cr_amount waiting;
     cr_amount released;  /* what is left of the batch released last */
     uint32_t idle_lanes; /* the one that asks included */
-    bool hurry;          /* draining: no waiting for others */
+    bool hurry;          /* no waiting for others */
 } cr_batcher_view;
 
 typedef struct cr_batcher_answer {

@@ -27,7 +27,7 @@ static cr_batcher_answer ask_batcher(const cr_dispatch *d, const cr_job *next,
                             .waiting = {d->queue.n_pairs, d->queue.n_tokens},
                             .released = d->released,
                             .idle_lanes = idle_lanes,
-                            .hurry = d->hurry};
+                            .hurry = d->hurry || next->hurry};
     if (!d->batching.enabled) {
         view.waiting = rest_of(next);
         view.released = (cr_amount){0, 0};

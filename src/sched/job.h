@@ -31,6 +31,7 @@ struct cr_job {
     /* Set by the owner before submitting. */
     uint64_t client;                    /* whose turn it counts against */
     int64_t deadline_ns;                /* on the monotonic clock, 0: none */
+    bool hurry;                         /* its batch waits for no others */
     bool (*is_gone)(const cr_job *job); /* NULL: never; quick, any thread */
     void (*done)(cr_job *job); /* on a lane's thread, with no lock held; the
                                   job may be freed in it */

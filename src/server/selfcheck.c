@@ -37,7 +37,7 @@ static cr_status score(cr_pipeline *pipeline, cr_generation *g,
                        uint8_t *cut, cr_error *error) {
     const cr_encode_options options = {.truncation = g->truncation};
     waiter w = {.done = false};
-    cr_job job = {.done = on_done, .owner = &w};
+    cr_job job = {.done = on_done, .owner = &w, .hurry = true};
     pthread_mutex_init(&w.lock, NULL);
     pthread_cond_init(&w.changed, NULL);
     cr_status status = cr_job_encode(&job, g, pairs, n, &options, error);

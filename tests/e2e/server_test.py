@@ -624,6 +624,13 @@ def test_the_shipped_model_has_known_scores(start):
         assert "known scores right" in s.log
 
 
+def test_a_window_does_not_hold_up_the_self_check(start, slower):
+    begin = time.monotonic()
+    s = start(batching_timeout_ms=60000)
+    assert s.post("/admin/reload", {}).status == 200
+    assert time.monotonic() - begin < 30 * slower
+
+
 def test_the_service_manager_is_told(build, slower, tmp_path):
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
         manager.bind(str(tmp_path / "notify"))

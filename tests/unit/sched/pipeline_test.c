@@ -224,6 +224,27 @@ static void the_queue_has_a_limit(void **state) {
     fini(&second);
 }
 
+static void who_hurries_waits_for_no_others(void **state) {
+    (void)state;
+    cr_pipeline *p = start(
+        (cr_batching){.enabled = true, .timeout_ns = INT64_C(60000000000)},
+        1 << 20);
+    waited waits, hurries;
+    make(&waits, 0, 2);
+    make(&hurries, 2, 1);
+    hurries.job.hurry = true;
+    int64_t begin = cr_now_ns();
+    assert_int_equal(submit(p, &hurries), CR_OK);
+    wait_for(&hurries);
+    assert_true(cr_now_ns() - begin < INT64_C(30000000000));
+    assert_int_equal(submit(p, &waits), CR_OK);
+    assert_int_equal(cr_pipeline_look(p).waiting_pairs, 2);
+    cr_pipeline_free(p);
+    assert_int_equal(waits.job.status, CR_OK);
+    fini(&waits);
+    fini(&hurries);
+}
+
 /* ---- Encoding ----------------------------------------------------------- */
 
 static cr_status encode(cr_job *job, const char *query, const char *passage,
@@ -285,6 +306,7 @@ int main(void) {
         cmocka_unit_test(one_request_alone),
         cmocka_unit_test(what_nobody_waits_for_is_not_computed),
         cmocka_unit_test(the_queue_has_a_limit),
+        cmocka_unit_test(who_hurries_waits_for_no_others),
         cmocka_unit_test(long_pairs_are_cut_or_refused),
         cmocka_unit_test(passages_have_a_limit_of_their_own),
     };
