@@ -9,6 +9,8 @@
 #
 # FOLDER/cross.txt is a cross file for Meson.
 set -eu
+# It says where the program goes; these stay in FOLDER.
+unset DESTDIR
 
 SOURCES='jansson openssl libyaml libmicrohttpd nghttp2 libuv1 protobuf-c curl'
 

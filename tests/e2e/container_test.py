@@ -1,15 +1,21 @@
-"""deploy/Containerfile without an engine: hadolint reads it, its steps are
+"""deploy/Containerfile. Without an engine: hadolint reads it, its steps are
 those that ./run knows, what it copies is what is installed, and what it starts
-is a command of the program. That the steps work is seen where they are run:
-./run musl."""
+is a command of the program. With one, which ./run container names in
+$CROSSRANK_ENGINE: the image that was built serves, ranks and stops."""
 
 import json
+import os
 import re
 import shlex
 import shutil
 import subprocess
+import time
+import urllib.error
+import urllib.request
 
 import pytest
+
+from serve import free_port
 
 PREFIX = "/usr"
 
@@ -99,3 +105,69 @@ def test_nothing_built_here_goes_along(root):
     left_out = (root / ".dockerignore").read_text().split()
     for name in (".git", "build*", ".venv*", ".cache", "third_party"):
         assert name in left_out
+
+
+# ---- The image ---------------------------------------------------------------
+
+LINES = "capital of Italy\tRome is in Italy\ncapital of Italy\tParis is\n"
+
+
+@pytest.fixture(scope="module")
+def engine():
+    name = os.environ.get("CROSSRANK_ENGINE")
+    if not name:
+        pytest.skip("no image: ./run container builds it and tests it")
+    return name
+
+
+def test_scores_in_a_container_are_the_program_s(engine, crossrank):
+    """Of another compiler and C library, so not to the bit."""
+    inside = subprocess.run(
+        [engine, "run", "--rm", "-i", "crossrank", "score", "--dtype", "fp32",
+         "-"], input=LINES, capture_output=True, text=True)
+    assert inside.returncode == 0, inside.stderr
+    outside = crossrank("score", "--dtype", "fp32", "-", stdin=LINES.encode())
+    assert [*map(float, inside.stdout.split())] == pytest.approx(
+        [*map(float, outside.stdout.split())], abs=1e-5)
+
+
+def test_the_image_is_as_small_as_is_said(engine, root):
+    said = re.search(r"user 65534, (\d+) MB", (root / "docs/SERVER.md").read_text())
+    size = subprocess.run([engine, "image", "inspect", "-f", "{{.Size}}",
+                           "crossrank"], capture_output=True, text=True)
+    assert int(size.stdout) / 1e6 == pytest.approx(int(said[1]), rel=0.1)
+
+
+def ask(url, body=None):
+    request = urllib.request.Request(
+        url, body and json.dumps(body).encode(),
+        {"Content-Type": "application/json"})
+    with urllib.request.urlopen(request, timeout=30) as answer:
+        return answer.read()
+
+
+def test_it_serves_as_nobody_from_a_root_that_cannot_be_written(engine, slower):
+    name, port, grpc = f"crossrank-{os.getpid()}", free_port(), free_port()
+    server = subprocess.Popen(
+        [engine, "run", "--rm", "--read-only", "--name", name,
+         "-p", f"127.0.0.1:{port}:{port}", "crossrank", "serve",
+         "--host", "0.0.0.0", "--port", str(port), "--grpc-port", str(grpc)])
+    try:
+        end = time.monotonic() + 30 * slower
+        while True:
+            try:
+                ask(f"http://127.0.0.1:{port}/health")
+                break
+            except (urllib.error.URLError, ConnectionError):
+                assert server.poll() is None and time.monotonic() < end
+                time.sleep(0.1)
+        rows = json.loads(ask(f"http://127.0.0.1:{port}/rerank", {
+            "query": "capital of Italy", "texts": ["Paris is", "Rome is"]}))
+        assert [row["index"] for row in rows] == [1, 0]
+        user = subprocess.run(
+            [engine, "inspect", "-f", "{{.Config.User}}", name],
+            capture_output=True, text=True)
+        assert user.stdout.strip() == "65534:65534"
+    finally:
+        subprocess.run([engine, "stop", "-t", "20", name], capture_output=True)
+    assert server.wait(30) == 0

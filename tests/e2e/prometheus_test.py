@@ -4,7 +4,6 @@ dashboard, against a real Prometheus that scrapes a real server under load."""
 import json
 import math
 import shutil
-import socket
 import subprocess
 import threading
 import time
@@ -14,7 +13,7 @@ import urllib.request
 
 import pytest
 
-from serve import Server, words
+from serve import Server, free_port, words
 
 LEAST_SECONDS = 3  # of load, and the window of every rate
 
@@ -44,12 +43,6 @@ def test_configuration_and_rules(root, tools):
             capture_output=True, text=True, timeout=30)
         assert done.returncode == 0, done.stderr
         assert "SUCCESS" in done.stdout
-
-
-def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
 
 
 class Prometheus:

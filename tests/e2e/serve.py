@@ -11,6 +11,13 @@ import threading
 from typing import NamedTuple
 
 
+def free_port():
+    """For programs that must be told one; it may be taken by others."""
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
 class Answer(NamedTuple):
     status: int
     headers: dict  # names in lower case
