@@ -207,7 +207,7 @@ def test_grpc(bench, experiment):
     [server] = results["servers"]
     assert (server["protocol"], server["dialect"]) == ("grpc", None)
     assert results["accuracy"]["checked_pairs"] > 10
-    assert 0 < results["accuracy"]["max_abs_diff"] < 0.01
+    assert results["accuracy"]["max_abs_diff"] < 0.01
     for c in server["configurations"]:
         assert c["server"]["tokens"]["real"] == sum(
             int(row["tokens"]) for row in of(rows, 0, c["id"]))
