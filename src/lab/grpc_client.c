@@ -322,9 +322,9 @@ static cr_status read_answer(cr_grpc_client *c, cr_error *error) {
 }
 
 /* *untouched: the server cannot have begun with it. */
-static cr_status call_once(cr_grpc_client *c, const char *path, cr_text message,
-                           cr_grpc_answer *answer, bool *untouched,
-                           cr_error *error) {
+static cr_status try_call(cr_grpc_client *c, const char *path, cr_text message,
+                          cr_grpc_answer *answer, bool *untouched,
+                          cr_error *error) {
     cr_status status = submit(c, path, message, answer, error);
     while (status == CR_OK && !c->ended)
         status = move(c, error);
@@ -344,11 +344,11 @@ cr_status cr_grpc_client_call(cr_grpc_client *c, const char *path,
     cr_status status = was_open ? CR_OK : connect_anew(c, error);
     memset(answer, 0, sizeof *answer);
     if (status == CR_OK)
-        status = call_once(c, path, message, answer, &untouched, error);
+        status = try_call(c, path, message, answer, &untouched, error);
     if (status != CR_ERR_IO || !was_open || !untouched)
         return status;
     status = connect_anew(c, error);
     if (status == CR_OK)
-        status = call_once(c, path, message, answer, &untouched, error);
+        status = try_call(c, path, message, answer, &untouched, error);
     return status;
 }
