@@ -83,7 +83,7 @@ static cr_status read_file(const char *path, hash **hashes, size_t *n,
     const char *line = text.data;
     for (uint64_t number = 1; status == CR_OK && line && *line; number++) {
         size_t len = strcspn(line, "\n");
-        bool found;
+        bool found = false;
         if (*n == MAX_KEYS)
             status = cr_fail(error, CR_ERR_INPUT, "%s: more than %d keys", path,
                              MAX_KEYS);
