@@ -12,33 +12,26 @@ its logits are from fp32's.
                                       bench/results/lanes-CPU.json"""
 
 import argparse
-import datetime
-import json
 import os
 import pathlib
-import re
 import statistics
 import sys
 import time
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent
+from records import MODEL, ROOT, SHARED, keep, read_pairs
+
 os.environ.setdefault("CROSSRANK_LIBRARY",
                       str(ROOT / "build/libcrossrank.so"))
 sys.path.insert(0, str(ROOT / "bindings/python"))
 from crossrank import CrossEncoder  # noqa: E402
-from tokenizer import commit, cpu_name, machine  # noqa: E402
 
-MODEL = ROOT / "models/crossrank-minilm-l6"
 DTYPES = ["fp32", "bf16", "int8"]
 
 
 def requests(shared, counter):
     """Some pairs of MS MARCO by about how many tokens they have, and eight
     passages of one query."""
-    path = shared / "data/msmarco-bench/pairs.dl22.bm25top100.tsv"
-    with open(path, encoding="utf-8") as lines:
-        pairs = [tuple(line.rstrip("\n").split("\t")[-2:])
-                 for line, _ in zip(lines, range(2000))]
+    pairs = read_pairs(shared, 2000)
     sized = [(len(counter.tokenize(*pair).ids), pair) for pair in pairs]
     found = {}
     for want in (32, 64, 96, 128, 192):
@@ -74,8 +67,7 @@ def main():
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--times", type=int, default=30,
                         help="requests of a round")
-    parser.add_argument("--shared", type=pathlib.Path, default=pathlib.Path(
-        os.environ.get("CROSSRANK_SHARED", ROOT.parent / "shared")))
+    parser.add_argument("--shared", type=pathlib.Path, default=SHARED)
     parser.add_argument("--save", action="store_true")
     args = parser.parse_args()
 
@@ -103,15 +95,9 @@ def main():
                 "max_logit_difference_to_fp32": error,
                 "rounds_ms": {str(n): r for n, r in rounds.items()}})
     if args.save:
-        slug = re.sub(r"[^a-z0-9]+", "-", cpu_name().lower()).strip("-")
-        out = ROOT / f"bench/results/lanes-{slug}.json"
-        out.write_text(json.dumps({
-            "what": "milliseconds of one request alone, one lane and two",
-            "when": datetime.date.today().isoformat(), "commit": commit("src"),
-            "machine": machine(), "isa": exact.info.isa,
-            "requests_a_round": args.times, "results": results},
-            indent=1) + "\n")
-        print(f"kept in {out.relative_to(ROOT)}")
+        keep("lanes", "milliseconds of one request alone, one lane and two",
+             "src", isa=exact.info.isa, requests_a_round=args.times,
+             results=results)
 
 
 if __name__ == "__main__":

@@ -13,24 +13,21 @@ far its logits are from fp32's.
                                           bench/results/throughput-CPU.json"""
 
 import argparse
-import datetime
 import json
 import os
 import pathlib
-import re
 import statistics
 import subprocess
 import sys
 import time
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent
+from records import MODEL, ROOT, SHARED, keep, read_pairs
+
 os.environ.setdefault("CROSSRANK_LIBRARY",
                       str(ROOT / "build/libcrossrank.so"))
 sys.path.insert(0, str(ROOT / "bindings/python"))
 from crossrank import CrossEncoder  # noqa: E402
-from tokenizer import commit, cpu_name, machine  # noqa: E402
 
-MODEL = ROOT / "models/crossrank-minilm-l6"
 DTYPES = ["fp32", "bf16", "int8"]
 LENGTHS = [16, 32, 64, 128, 256, 512]
 BATCHES = [1, 8, 32, 96]
@@ -59,10 +56,7 @@ def peak():
 
 def long_pairs(shared, n, counter):
     """n pairs of at least 512 tokens, their queries of at most 12."""
-    path = shared / "data/msmarco-bench/pairs.dl22.bm25top100.tsv"
-    with open(path, encoding="utf-8") as lines:
-        rows = [line.rstrip("\n").split("\t")[-2:] for line in lines]
-    rows = [(query, passage) for query, passage in rows
+    rows = [(query, passage) for query, passage in read_pairs(shared)
             if len(counter.tokenize(query, "").ids) <= 12]
     return [(rows[i][0], " ".join(p for _, p in rows[i:i + 24]))
             for i in range(n)]
@@ -73,8 +67,7 @@ def main():
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=0.3,
                         help="of a case in a round, at least")
-    parser.add_argument("--shared", type=pathlib.Path, default=pathlib.Path(
-        os.environ.get("CROSSRANK_SHARED", ROOT.parent / "shared")))
+    parser.add_argument("--shared", type=pathlib.Path, default=SHARED)
     parser.add_argument("--save", action="store_true")
     args = parser.parse_args()
 
@@ -131,14 +124,8 @@ def main():
                 (f" ({c['share_of_peak']:.0%})" if c["share_of_peak"] else "")
                 for c in of) + f" | {of[0]['max_logit_difference_to_fp32']:.1e} |")
     if args.save:
-        slug = re.sub(r"[^a-z0-9]+", "-", cpu_name().lower()).strip("-")
-        out = ROOT / f"bench/results/throughput-{slug}.json"
-        out.write_text(json.dumps({
-            "what": "tokens a second by length and batch, both CPUs",
-            "when": datetime.date.today().isoformat(), "commit": commit("src"),
-            "machine": machine(), "peak_gflops": peaks, "cases": cases},
-            indent=1) + "\n")
-        print(f"\nkept in {out.relative_to(ROOT)}")
+        keep("throughput", "tokens a second by length and batch, all CPUs",
+             "src", peak_gflops=peaks, cases=cases)
 
 
 if __name__ == "__main__":

@@ -11,49 +11,16 @@ The token counts of both must agree, or nothing is reported.
                                           bench/results/tokenizer-CPU.json"""
 
 import argparse
-import datetime
-import json
 import os
 import pathlib
-import platform
-import re
 import statistics
 import subprocess
 import time
 
+from records import MODEL, PAIRS, ROOT, SHARED, keep, read_pairs
+
 os.environ["TOKENIZERS_PARALLELISM"] = "false"  # read when it is imported
 import tokenizers  # noqa: E402
-
-ROOT = pathlib.Path(__file__).resolve().parent.parent
-MODEL = ROOT / "models/crossrank-minilm-l6"
-
-
-def cpu_name():
-    try:
-        text = pathlib.Path("/proc/cpuinfo").read_text()
-        return re.search(r"model name\s*: (.*)", text)[1]
-    except (OSError, TypeError):
-        return platform.processor() or platform.machine()
-
-
-def machine():
-    def read(pattern):
-        try:
-            return re.search(pattern, pathlib.Path("/proc/cpuinfo").read_text()
-                             )[1].strip()
-        except (OSError, TypeError):
-            return None
-    return {"cpu": cpu_name(), "cpu_family": read(r"cpu family\s*: (.*)"),
-            "cpu_model": read(r"model\s*: (\d+)"), "cpus": os.cpu_count(),
-            "system": f"{platform.system()} {platform.machine()}",
-            "load": os.getloadavg()}
-
-
-def commit(folder="src/text"):
-    """The commit that last changed what is measured."""
-    got = subprocess.run(["git", "-C", ROOT, "log", "-1", "--format=%h", "--",
-                          folder], capture_output=True, text=True)
-    return got.stdout.strip() or None
 
 
 class Ours:
@@ -71,10 +38,8 @@ class Ours:
 
 
 class Theirs:
-    def __init__(self, path, max_length):
-        with open(path, encoding="utf-8") as lines:
-            self.pairs = [tuple(line.rstrip("\n").split("\t")[-2:])
-                          for line in lines]
+    def __init__(self, pairs, max_length):
+        self.pairs = pairs
         self.tokenizer = tokenizers.Tokenizer.from_file(
             str(MODEL / "tokenizer.json"))
         self.tokenizer.no_padding()
@@ -92,13 +57,11 @@ def main():
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--max-length", type=int, default=512)
     parser.add_argument("--build", type=pathlib.Path, default=ROOT / "build")
-    parser.add_argument("--shared", type=pathlib.Path, default=pathlib.Path(
-        os.environ.get("CROSSRANK_SHARED", ROOT.parent / "shared")))
+    parser.add_argument("--shared", type=pathlib.Path, default=SHARED)
     parser.add_argument("--save", action="store_true")
     args = parser.parse_args()
-    path = args.shared / "data/msmarco-bench/pairs.dl22.bm25top100.tsv"
-    ours = Ours(args.build, path, args.max_length)
-    theirs = Theirs(path, args.max_length)
+    ours = Ours(args.build, args.shared / PAIRS, args.max_length)
+    theirs = Theirs(read_pairs(args.shared), args.max_length)
     assert ours.n_pairs == len(theirs.pairs)
     rounds = {"ours": [], "ours_query_once": [], "tokenizers": []}
     for i in range(args.rounds + 1):  # the first round warms up
@@ -119,17 +82,11 @@ def main():
         print(f"  {name:16} {value:10,.0f}  "
               f"{value / medians['tokenizers']:6.1f} x")
     if args.save:
-        slug = re.sub(r"[^a-z0-9]+", "-", cpu_name().lower()).strip("-")
-        out = ROOT / f"bench/results/tokenizer-{slug}.json"
-        out.parent.mkdir(exist_ok=True)
-        out.write_text(json.dumps({
-            "what": "pairs a CPU second, MS MARCO DL22 BM25 top 100",
-            "when": datetime.date.today().isoformat(), "commit": commit(),
-            "machine": machine(), "tokenizers": tokenizers.__version__,
-            "max_length": args.max_length, "n_pairs": ours.n_pairs,
-            "median_pairs_per_cpu_second": medians, "ratio": ratio,
-            "rounds_pairs_per_cpu_second": rounds}, indent=1) + "\n")
-        print(f"kept in {out.relative_to(ROOT)}")
+        keep("tokenizer", "pairs a CPU second, MS MARCO DL22 BM25 top 100",
+             "src/text", tokenizers=tokenizers.__version__,
+             max_length=args.max_length, n_pairs=ours.n_pairs,
+             median_pairs_per_cpu_second=medians, ratio=ratio,
+             rounds_pairs_per_cpu_second=rounds)
 
 
 if __name__ == "__main__":
