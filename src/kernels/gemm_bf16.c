@@ -10,27 +10,39 @@
 
 enum { CR_A_BYTES = 4, CR_B_BYTES = 2 };
 
+/* Adds one term, as cr_tile_term does. */
+CR_INLINE void add_term(const cr_rows *a, size_t at, const char *b,
+                        size_t panel_step, const size_t rows,
+                        const size_t panels, v16 sum[CR_ROWS][CR_PANELS]) {
+    v16 column[CR_PANELS];
+    CR_UNROLL
+    for (size_t j = 0; j < CR_PANELS; j++) {
+        const char *from = b + cr_panel_or_first(j, panels) * panel_step;
+        column[j] = v16_from_bf16((const uint16_t *)(const void *)from);
+    }
+    CR_UNROLL
+    for (size_t i = 0; i < rows; i++) {
+        float x;
+        memcpy(&x, cr_row(a, i) + at, sizeof x);
+        v16 same = v16_set(x);
+        CR_UNROLL
+        for (size_t j = 0; j < panels; j++)
+            sum[i][j] = v16_fma(same, column[j], sum[i][j]);
+    }
+}
+
+/* k is even. */
 CR_INLINE void tile_add(const cr_tile_of *t, const size_t rows,
                         const size_t panels, v16 sum[CR_ROWS][CR_PANELS]) {
+    enum { ROW = CR_PANEL * CR_B_BYTES };
     const char *b = t->b;
+    cr_rows a = cr_rows_from(t->a, t->a_step, rows);
     CR_NO_UNROLL
-    for (size_t k = 0; k < t->k; k++, b += CR_PANEL * CR_B_BYTES) {
-        v16 column[CR_PANELS];
-        CR_UNROLL
-        for (size_t j = 0; j < CR_PANELS; j++)
-            column[j] = v16_from_bf16(
-                (const uint16_t *)(const void *)(b +
-                                                 cr_panel_or_first(j, panels) *
-                                                     t->panel_step));
-        CR_UNROLL
-        for (size_t i = 0; i < rows; i++) {
-            const float *a =
-                (const float *)(const void *)(t->a + i * t->a_step);
-            v16 x = v16_set(a[k]);
-            CR_UNROLL
-            for (size_t j = 0; j < panels; j++)
-                sum[i][j] = v16_fma(x, column[j], sum[i][j]);
-        }
+    for (size_t left = t->k / 2; left; left--, b += 2 * ROW) {
+        add_term(&a, 0, b, t->panel_step, rows, panels, sum);
+        CR_NOT_BEFORE;
+        add_term(&a, CR_A_BYTES, b + ROW, t->panel_step, rows, panels, sum);
+        cr_rows_move(&a, 2 * CR_A_BYTES, rows);
     }
 }
 

@@ -18,20 +18,33 @@
 
 /* Terms of k in one pass: 24 KB of a panel. */
 enum { CR_K_CHUNK = 24 * 1024 / (CR_PANEL * CR_B_BYTES) };
-/* Terms between two rounds of fetching. A burst of fetches would stall, since
- * a core follows only a dozen or two at once. */
+/* Terms between two rounds of fetching, few enough that a round is a line or
+ * two where 96 rows share the fetching. A burst of fetches would stall, since a
+ * core follows only a dozen or two at once. */
+enum { CR_STEP_WORDS = CR_ROWS * CR_PANELS > 12 ? 8 : 16 };
 #ifndef CR_K_STEP
-#define CR_K_STEP 16
+#define CR_K_STEP (CR_STEP_WORDS * 4 / CR_A_BYTES)
 #endif
 enum { CR_LINE_BYTES = 64 };
+
+/* What the tiles of a pass fetch between them, for the next one. Each fetches
+ * its share of one panel; where there are fewer tiles than panels, its share
+ * of every panel, one after the other. */
+typedef struct fetch {
+    const char *from; /* of b: the next pass's first panel */
+    size_t panels;
+    size_t tiles; /* to a panel */
+    size_t lines; /* of a panel to a tile */
+    size_t lines_a_step;
+    size_t terms; /* after which a tile turns to its next panel */
+} fetch;
 
 /* What one pass over the rows does: terms [k0, k0 + k) of some panels. */
 typedef struct pass {
     const cr_gemm *g;
     size_t column; /* first of the panels' */
     size_t k0, k;
-    const char *next;    /* what the following pass will read of b, or NULL */
-    size_t lines_a_step; /* of it, for each step of each tile to fetch */
+    fetch fetch;
 } pass;
 
 CR_INLINE const char *panel_at(const cr_gemm *g, size_t column, size_t k) {
@@ -39,7 +52,18 @@ CR_INLINE const char *panel_at(const cr_gemm *g, size_t column, size_t k) {
            (column * g->b.k + k * CR_PANEL) * CR_B_BYTES;
 }
 
-CR_INLINE size_t steps_of(size_t k) { return (k + CR_K_STEP - 1) / CR_K_STEP; }
+CR_INLINE size_t parts_of(size_t n, size_t part) {
+    return (n + part - 1) / part;
+}
+
+/* Where a tile's share begins, and how many lines of it a step fetches. */
+static const char *fetch_share(const pass *p, size_t tile, size_t *lines) {
+    const fetch *f = &p->fetch;
+    size_t panel = tile / f->tiles;
+    *lines = panel < f->panels ? f->lines_a_step : 0;
+    return f->from + panel * p->g->b.k * CR_PANEL * CR_B_BYTES +
+           tile % f->tiles * f->lines * CR_LINE_BYTES;
+}
 
 CR_INLINE void run_tile(const pass *p, size_t row, const size_t rows,
                         const size_t panels) {
@@ -54,23 +78,32 @@ CR_INLINE void run_tile(const pass *p, size_t row, const size_t rows,
     CR_UNROLL
     for (size_t i = 0; i < rows; i++) {
         CR_UNROLL
-        for (size_t j = 0; j < panels; j++)
-            sum[i][j] =
-                p->k0 ? sum_load(c + i * g->ldc + j * CR_PANEL) : sum_zero();
+        for (size_t j = 0; j < CR_PANELS; j++)
+            sum[i][j] = p->k0 && j < panels
+                            ? sum_load(c + i * g->ldc + j * CR_PANEL)
+                            : sum_zero();
     }
-    const char *next = p->next;
-    if (next)
-        next +=
-            row / CR_ROWS * steps_of(p->k) * p->lines_a_step * CR_LINE_BYTES;
-    for (size_t left = p->k; left; left -= t.k) {
-        t.k = left < CR_K_STEP ? left : CR_K_STEP;
-        tile_add(&t, rows, panels, sum);
+    size_t lines;
+    const char *share = fetch_share(p, row / CR_ROWS, &lines);
+    for (size_t left = p->k, terms; left; left -= terms) {
+        terms = left < p->fetch.terms ? left : p->fetch.terms;
+        const char *line = share;
+        share += t.panel_step;
+        /* Steps of known length are faster. */
+        t.k = CR_K_STEP;
+        for (size_t steps = terms / CR_K_STEP; steps; steps--) {
+            tile_add(&t, rows, panels, sum);
+            t.a += CR_K_STEP * CR_A_BYTES;
+            t.b += CR_K_STEP * CR_PANEL * CR_B_BYTES;
+            CR_NO_UNROLL
+            for (size_t i = 0; i < lines; i++, line += CR_LINE_BYTES)
+                __builtin_prefetch(line, 0, 2);
+        }
+        t.k = terms % CR_K_STEP;
+        if (t.k)
+            tile_add(&t, rows, panels, sum);
         t.a += t.k * CR_A_BYTES;
         t.b += t.k * CR_PANEL * CR_B_BYTES;
-        for (size_t i = 0; next && i < p->lines_a_step; i++) {
-            __builtin_prefetch(next, 0, 2);
-            next += CR_LINE_BYTES;
-        }
     }
     CR_UNROLL
     for (size_t i = 0; i < rows; i++) {
@@ -87,8 +120,7 @@ static void finish_tile(const pass *p, size_t row, size_t rows, size_t panels) {
         finish_row(p->g, i, p->column, panels);
 }
 
-/* Points the pass at what comes after it, and shares the fetching between its
- * tiles' steps. */
+/* Points the pass at what comes after it, and shares that between its tiles. */
 static void plan_fetch(pass *p, size_t panels, size_t tiles) {
     const cr_gemm *g = p->g;
     size_t k_next = p->k0 + p->k;
@@ -96,19 +128,32 @@ static void plan_fetch(pass *p, size_t panels, size_t tiles) {
     if (k_next == g->b.k) {
         k_next = 0;
         column += panels * CR_PANEL;
+        panels = cr_panels_of(g->b.n - column);
     }
-    size_t k = g->b.k - k_next < CR_K_CHUNK ? g->b.k - k_next : CR_K_CHUNK;
-    size_t lines = k * CR_PANEL * CR_B_BYTES / CR_LINE_BYTES;
-    size_t steps = tiles * steps_of(p->k);
-    p->next = column < g->b.n ? panel_at(g, column, k_next) : NULL;
-    p->lines_a_step = (lines + steps - 1) / steps;
+    fetch f = {.tiles = 1, .terms = p->k};
+    if (panels) {
+        size_t k = g->b.k - k_next < CR_K_CHUNK ? g->b.k - k_next : CR_K_CHUNK;
+        f.from = panel_at(g, column, k_next);
+        f.panels = panels;
+        if (tiles >= panels) {
+            f.tiles = tiles / panels;
+        } else {
+            f.tiles = tiles;
+            f.terms = parts_of(parts_of(p->k, CR_K_STEP), panels) * CR_K_STEP;
+        }
+        f.lines = parts_of(k * CR_PANEL * CR_B_BYTES / CR_LINE_BYTES, f.tiles);
+        f.lines_a_step = parts_of(f.lines, parts_of(f.terms, CR_K_STEP));
+    } else {
+        f.from = panel_at(g, 0, 0); /* somewhere, and no line of it */
+    }
+    p->fetch = f;
 }
 
 static void run_passes(const cr_gemm *g) {
     size_t tiles = (g->m + CR_ROWS - 1) / CR_ROWS;
     for (size_t column = 0, panels; g->m && column < g->b.n;
          column += panels * CR_PANEL) {
-        panels = g->b.n - column >= CR_PANELS * CR_PANEL ? CR_PANELS : 1;
+        panels = cr_panels_of(g->b.n - column);
         for (size_t k0 = 0; k0 < g->b.k; k0 += CR_K_CHUNK) {
             size_t k = g->b.k - k0 < CR_K_CHUNK ? g->b.k - k0 : CR_K_CHUNK;
             pass p = {.g = g, .column = column, .k0 = k0, .k = k};

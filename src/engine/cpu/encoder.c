@@ -17,7 +17,7 @@
  * often. Measured in bench/: 48 to 192 are within 2 %. */
 enum { BLOCK_ROWS = 96 };
 /* Parts of a team are cut at multiples of this: few enough rows to be nearly
- * equal, since a tile of four costs little more a row than one of twelve. */
+ * equal, since a tile of four costs little more a row than one of eight. */
 enum { PART_STEP = 4 };
 
 static cr_status make(cr_workspace *ws, size_t floats, float **out,
