@@ -10,6 +10,8 @@
 
 #include <float.h>
 
+_Static_assert((int)CR_ROWS <= (int)CR_MOST_ROWS, "the scratch is too small");
+
 static size_t padded(size_t n) {
     return (n + CR_PANEL - 1) / CR_PANEL * CR_PANEL;
 }
@@ -36,14 +38,14 @@ static void turn_keys(const float *keys, size_t ld, size_t length, size_t width,
     }
 }
 
-/* scores[rows][ld] of one panel (or two) of keys. */
+/* scores[rows][ld] of up to CR_PANELS panels of keys. */
 CR_INLINE void score_tile(const cr_tile *t, float *scores, size_t ld,
                           const size_t rows, const size_t panels) {
     v16 sum[CR_ROWS][CR_PANELS];
     CR_UNROLL
     for (size_t i = 0; i < rows; i++) {
         CR_UNROLL
-        for (size_t j = 0; j < panels; j++)
+        for (size_t j = 0; j < CR_PANELS; j++)
             sum[i][j] = v16_zero();
     }
     cr_tile_add(t, rows, panels, sum);
@@ -55,28 +57,46 @@ CR_INLINE void score_tile(const cr_tile *t, float *scores, size_t ld,
     }
 }
 
-/* One row of scores to weights exp2(factor (s - max)), not yet divided by
- * their sum, which is returned. Lanes beyond the length become 0. */
-CR_INLINE float weigh(float *row, size_t length, float factor) {
+/* Scores of n rows to weights exp2(factor (s - max)), not yet divided by their
+ * sums. Lanes beyond the length become 0. Rows go side by side, because each
+ * is a chain in which every operation waits for the one before. */
+CR_INLINE void weigh(float *scores, size_t ld, size_t length, float factor,
+                     float *sums, const size_t n) {
     size_t end = padded(length), tail = length % CR_PANEL;
-    if (tail) {
-        float *last = row + end - CR_PANEL;
-        v16_store(last, v16_first(tail, v16_load(last), v16_set(-FLT_MAX)));
+    v16 most[CR_CHAINS], shift[CR_CHAINS], sum[CR_CHAINS];
+    CR_UNROLL
+    for (size_t r = 0; r < n; r++) {
+        float *last = scores + r * ld + end - CR_PANEL;
+        if (tail)
+            v16_store(last, v16_first(tail, v16_load(last), v16_set(-FLT_MAX)));
+        most[r] = v16_load(scores + r * ld);
     }
-    v16 most = v16_load(row);
-    for (size_t i = CR_PANEL; i < end; i += CR_PANEL)
-        most = v16_max(most, v16_load(row + i));
-    v16 shift = v16_set(-v16_max_lane(most) * factor);
-    v16 times = v16_set(factor), sum = v16_zero();
+    for (size_t i = CR_PANEL; i < end; i += CR_PANEL) {
+        CR_UNROLL
+        for (size_t r = 0; r < n; r++)
+            most[r] = v16_max(most[r], v16_load(scores + r * ld + i));
+    }
+    CR_UNROLL
+    for (size_t r = 0; r < n; r++) {
+        shift[r] = v16_set(-v16_max_lane(most[r]) * factor);
+        sum[r] = v16_zero();
+    }
+    v16 times = v16_set(factor);
     for (size_t i = 0; i < end; i += CR_PANEL) {
-        v16 x = v16_exp2(v16_fma(v16_load(row + i), times, shift));
-        sum = v16_add(sum, x);
-        v16_store(row + i, x);
+        CR_UNROLL
+        for (size_t r = 0; r < n; r++) {
+            float *at = scores + r * ld + i;
+            v16 x = v16_exp2(v16_fma(v16_load(at), times, shift[r]));
+            sum[r] = v16_add(sum[r], x);
+            v16_store(at, x);
+        }
     }
-    return v16_sum(sum);
+    CR_UNROLL
+    for (size_t r = 0; r < n; r++)
+        sums[r] = v16_sum(sum[r]);
 }
 
-/* out[rows][ld_out] of one panel (or two) of the values. */
+/* out[rows][ld_out] of up to CR_PANELS panels of the values. */
 CR_INLINE void value_tile(const cr_tile *t, const float *sums, float *out,
                           size_t ld_out, const size_t rows,
                           const size_t panels) {
@@ -84,7 +104,7 @@ CR_INLINE void value_tile(const cr_tile *t, const float *sums, float *out,
     CR_UNROLL
     for (size_t i = 0; i < rows; i++) {
         CR_UNROLL
-        for (size_t j = 0; j < panels; j++)
+        for (size_t j = 0; j < CR_PANELS; j++)
             sum[i][j] = v16_zero();
     }
     cr_tile_add(t, rows, panels, sum);
@@ -96,11 +116,6 @@ CR_INLINE void value_tile(const cr_tile *t, const float *sums, float *out,
             v16_store(out + i * ld_out + j * CR_PANEL,
                       v16_mul(sum[i][j], share));
     }
-}
-
-/* Panels that one tile can take of the `left` columns. */
-CR_INLINE size_t panels_of(size_t left) {
-    return left >= CR_PANELS * CR_PANEL ? CR_PANELS : 1;
 }
 
 /* Query rows [row, row + rows) of one head. */
@@ -115,14 +130,20 @@ static void attend_rows(const cr_attention_f32 *g, const float *head,
                  .row_step = CR_PANEL,
                  .k = width};
     for (size_t i = 0, n; i < end; i += n * CR_PANEL) {
-        n = panels_of(end - i);
+        n = cr_panels_of(end - i);
         t.b = keys + i * width;
         CR_TILE_SWITCH(rows, n, score_tile, &t, scores + i, end)
     }
     float sums[CR_ROWS];
     const float log2_e = 1.442695041f;
-    for (size_t i = 0; i < rows; i++)
-        sums[i] = weigh(scores + i * end, g->length, g->scale * log2_e);
+    const float factor = g->scale * log2_e;
+    size_t weighed = 0;
+    for (; weighed + CR_CHAINS <= rows; weighed += CR_CHAINS)
+        weigh(scores + weighed * end, end, g->length, factor, sums + weighed,
+              CR_CHAINS);
+    for (; weighed < rows; weighed++)
+        weigh(scores + weighed * end, end, g->length, factor, sums + weighed,
+              1);
     t = (cr_tile){.a = scores,
                   .lda = end,
                   .panel_step = CR_PANEL,
@@ -130,7 +151,7 @@ static void attend_rows(const cr_attention_f32 *g, const float *head,
                   .k = g->length};
     out += row * g->ld_out;
     for (size_t i = 0, n; i < width; i += n * CR_PANEL) {
-        n = panels_of(width - i);
+        n = cr_panels_of(width - i);
         t.b = head + 2 * row_floats + i;
         CR_TILE_SWITCH(rows, n, value_tile, &t, sums, out + i, g->ld_out)
     }

@@ -187,10 +187,7 @@ const char *cr_dtype_name(cr_dtype dtype) {
     return dtype_names[dtype];
 }
 
-/* Tallest tile of any table. */
-enum { MAX_TILE_ROWS = 12 };
-
 size_t cr_attention_scratch_floats(size_t length, size_t head_width) {
     size_t end = (length + CR_PANEL - 1) / CR_PANEL * CR_PANEL;
-    return end * (head_width + MAX_TILE_ROWS);
+    return end * (head_width + CR_MOST_ROWS);
 }

@@ -25,13 +25,31 @@ enum { CR_INT8_LEAST = -128, CR_INT8_MOST = 127 };
 /* The scale of row x[k]. */
 CR_INLINE cr_int8_row cr_int8_scale(const float *x, size_t k,
                                     cr_row_scale *scale) {
-    v16 most = v16_zero(), least = v16_zero();
-    for (size_t i = 0; i < k; i += CR_PANEL) {
-        v16 v = v16_load(x + i);
-        most = v16_max(most, v);
-        least = v16_max(least, v16_sub(v16_zero(), v));
+    v16 most[CR_CHAINS], least[CR_CHAINS];
+    CR_UNROLL
+    for (size_t c = 0; c < CR_CHAINS; c++)
+        most[c] = least[c] = v16_zero();
+    size_t i = 0;
+    for (; i + CR_CHAINS * CR_PANEL <= k; i += CR_CHAINS * CR_PANEL) {
+        CR_UNROLL
+        for (size_t c = 0; c < CR_CHAINS; c++) {
+            v16 v = v16_load(x + i + c * CR_PANEL);
+            most[c] = v16_max(most[c], v);
+            least[c] = v16_min(least[c], v);
+        }
     }
-    float low = -v16_max_lane(least), range = v16_max_lane(most) - low;
+    for (; i < k; i += CR_PANEL) {
+        v16 v = v16_load(x + i);
+        most[0] = v16_max(most[0], v);
+        least[0] = v16_min(least[0], v);
+    }
+    CR_UNROLL
+    for (size_t c = 1; c < CR_CHAINS; c++) {
+        most[0] = v16_max(most[0], most[c]);
+        least[0] = v16_min(least[0], least[c]);
+    }
+    float low = -v16_max_lane(v16_sub(v16_zero(), least[0]));
+    float range = v16_max_lane(most[0]) - low;
     float factor = range > 0 ? 255 / range : 0;
     /* So small a row that the factor overflows is as good as zero. */
     if (!(factor <= 1e30f))

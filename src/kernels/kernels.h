@@ -97,6 +97,9 @@ typedef struct cr_attention_f32 {
     float *scratch; /* cr_attention_scratch_floats(length, head_width) */
 } cr_attention_f32;
 
+/* Query rows that attention takes at once, in any table. */
+enum { CR_MOST_ROWS = 8 };
+
 /* Floats of scratch for sequences of up to `length` tokens. */
 size_t cr_attention_scratch_floats(size_t length, size_t head_width);
 

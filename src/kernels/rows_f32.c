@@ -5,32 +5,56 @@
 #include "kernels/isa.h"
 #include "kernels/math16.h"
 
-/* Normalizes one row in place of x, into out; see cr_layer_norm. */
-CR_INLINE void normalize(const cr_layer_norm *g, const float *x, float *out) {
-    const size_t width = g->width;
-    v16 sum = v16_zero();
-    for (size_t i = 0; i < width; i += CR_PANEL)
-        sum = v16_add(sum, v16_load(x + i));
-    v16 mean = v16_set(v16_sum(sum) / (float)width);
-    v16 squares = v16_zero();
+/* Normalizes n rows of x, g->ld apart, into out; see cr_layer_norm. Rows go
+ * side by side, because in each the terms of a sum wait for each other. */
+CR_INLINE void normalize(const cr_layer_norm *g, const float *x, float *out,
+                         const size_t n) {
+    const size_t width = g->width, ld = g->ld;
+    v16 mean[CR_CHAINS], sum[CR_CHAINS], scale[CR_CHAINS];
+    CR_UNROLL
+    for (size_t r = 0; r < n; r++)
+        sum[r] = v16_zero();
     for (size_t i = 0; i < width; i += CR_PANEL) {
-        v16 d = v16_sub(v16_load(x + i), mean);
-        if (width - i < CR_PANEL)
-            d = v16_first(width - i, d, v16_zero());
-        squares = v16_fma(d, d, squares);
+        CR_UNROLL
+        for (size_t r = 0; r < n; r++)
+            sum[r] = v16_add(sum[r], v16_load(x + r * ld + i));
     }
-    float variance = v16_sum(squares) / (float)width;
-    v16 scale = v16_set(1 / sqrtf(variance + g->eps));
+    CR_UNROLL
+    for (size_t r = 0; r < n; r++) {
+        mean[r] = v16_set(v16_sum(sum[r]) / (float)width);
+        sum[r] = v16_zero();
+    }
     for (size_t i = 0; i < width; i += CR_PANEL) {
-        v16 d = v16_mul(v16_sub(v16_load(x + i), mean), scale);
-        v16_store(out + i,
-                  v16_fma(d, v16_load(g->gain + i), v16_load(g->bias + i)));
+        CR_UNROLL
+        for (size_t r = 0; r < n; r++) {
+            v16 d = v16_sub(v16_load(x + r * ld + i), mean[r]);
+            if (width - i < CR_PANEL)
+                d = v16_first(width - i, d, v16_zero());
+            sum[r] = v16_fma(d, d, sum[r]);
+        }
+    }
+    CR_UNROLL
+    for (size_t r = 0; r < n; r++) {
+        float variance = v16_sum(sum[r]) / (float)width;
+        scale[r] = v16_set(1 / sqrtf(variance + g->eps));
+    }
+    for (size_t i = 0; i < width; i += CR_PANEL) {
+        v16 gain = v16_load(g->gain + i), bias = v16_load(g->bias + i);
+        CR_UNROLL
+        for (size_t r = 0; r < n; r++) {
+            v16 d = v16_sub(v16_load(x + r * ld + i), mean[r]);
+            v16_store(out + r * ld + i,
+                      v16_fma(v16_mul(d, scale[r]), gain, bias));
+        }
     }
 }
 
 void CR_ISA_NAME(layer_norm)(const cr_layer_norm *g) {
-    for (size_t row = 0; row < g->m; row++)
-        normalize(g, g->x + row * g->ld, g->out + row * g->ld);
+    size_t row = 0;
+    for (; row + CR_CHAINS <= g->m; row += CR_CHAINS)
+        normalize(g, g->x + row * g->ld, g->out + row * g->ld, CR_CHAINS);
+    for (; row < g->m; row++)
+        normalize(g, g->x + row * g->ld, g->out + row * g->ld, 1);
 }
 
 void CR_ISA_NAME(embedding)(const cr_embedding *g) {
@@ -44,7 +68,7 @@ void CR_ISA_NAME(embedding)(const cr_embedding *g) {
             v16 x = v16_add(v16_load(word + i), v16_load(type + i));
             v16_store(out + i, v16_add(x, v16_load(place + i)));
         }
-        normalize(&g->norm, out, out);
+        normalize(&g->norm, out, out, 1);
     }
 }
 

@@ -31,6 +31,14 @@ enum { CR_V16 = 16 };
 #define CR_NO_UNROLL _Pragma("GCC unroll 1")
 #endif
 
+/* Chains of dependent operations to run side by side, where each would leave
+ * the core waiting: as many as the registers are enough for. */
+#if defined(CR_ISA_avx2)
+enum { CR_CHAINS = 2 };
+#else
+enum { CR_CHAINS = 4 };
+#endif
+
 #if defined(CR_ISA_avx512)
 
 #ifdef CR_EMULATED
