@@ -6,7 +6,7 @@
  * which already lie as panels. The full score matrix is never written. */
 #include "kernels/isa.h"
 #include "kernels/math16.h"
-#include "kernels/tile.h"
+#include "kernels/tile_f32.h"
 
 #include <float.h>
 
@@ -48,7 +48,7 @@ CR_INLINE void score_tile(const cr_tile *t, float *scores, size_t ld,
         for (size_t j = 0; j < CR_PANELS; j++)
             sum[i][j] = v16_zero();
     }
-    cr_tile_add(t, rows, panels, sum);
+    tile_add(t, rows, panels, sum);
     CR_UNROLL
     for (size_t i = 0; i < rows; i++) {
         CR_UNROLL
@@ -107,7 +107,7 @@ CR_INLINE void value_tile(const cr_tile *t, const float *sums, float *out,
         for (size_t j = 0; j < CR_PANELS; j++)
             sum[i][j] = v16_zero();
     }
-    cr_tile_add(t, rows, panels, sum);
+    tile_add(t, rows, panels, sum);
     CR_UNROLL
     for (size_t i = 0; i < rows; i++) {
         v16 share = v16_set(1 / sums[i]);
@@ -124,14 +124,15 @@ static void attend_rows(const cr_attention_f32 *g, const float *head,
                         size_t rows, float *out) {
     size_t end = padded(g->length), width = g->head_width;
     size_t row_floats = g->n_heads * width;
-    cr_tile t = {.a = head + row * g->ld_qkv,
-                 .lda = g->ld_qkv,
-                 .panel_step = width * CR_PANEL,
-                 .row_step = CR_PANEL,
+    const size_t each = sizeof(float);
+    cr_tile t = {.a = (const char *)(head + row * g->ld_qkv),
+                 .a_step = g->ld_qkv * each,
+                 .panel_step = width * CR_PANEL * each,
+                 .b_step = CR_PANEL * each,
                  .k = width};
     for (size_t i = 0, n; i < end; i += n * CR_PANEL) {
         n = cr_panels_of(end - i);
-        t.b = keys + i * width;
+        t.b = (const char *)(keys + i * width);
         CR_TILE_SWITCH(rows, n, score_tile, &t, scores + i, end)
     }
     float sums[CR_ROWS];
@@ -144,15 +145,15 @@ static void attend_rows(const cr_attention_f32 *g, const float *head,
     for (; weighed < rows; weighed++)
         weigh(scores + weighed * end, end, g->length, factor, sums + weighed,
               1);
-    t = (cr_tile){.a = scores,
-                  .lda = end,
-                  .panel_step = CR_PANEL,
-                  .row_step = g->ld_qkv,
+    t = (cr_tile){.a = (const char *)scores,
+                  .a_step = end * each,
+                  .panel_step = CR_PANEL * each,
+                  .b_step = g->ld_qkv * each,
                   .k = g->length};
     out += row * g->ld_out;
     for (size_t i = 0, n; i < width; i += n * CR_PANEL) {
         n = cr_panels_of(width - i);
-        t.b = head + 2 * row_floats + i;
+        t.b = (const char *)(head + 2 * row_floats + i);
         CR_TILE_SWITCH(rows, n, value_tile, &t, sums, out + i, g->ld_out)
     }
 }

@@ -6,46 +6,22 @@
  * instructions have. Activations stay in float32 form, weights in 16 bits. */
 #include "kernels/bf16.h"
 #include "kernels/sums_f32.h"
-#include "kernels/tile.h"
 
 enum { CR_A_BYTES = 4, CR_B_BYTES = 2 };
 
-/* Adds one term, as cr_tile_term does. */
-CR_INLINE void add_term(const cr_rows *a, size_t at, const char *b,
-                        size_t panel_step, const size_t rows,
-                        const size_t panels, v16 sum[CR_ROWS][CR_PANELS]) {
-    v16 column[CR_PANELS];
-    CR_UNROLL
-    for (size_t j = 0; j < CR_PANELS; j++) {
-        const char *from = b + cr_panel_or_first(j, panels) * panel_step;
-        column[j] = v16_from_bf16((const uint16_t *)(const void *)from);
-    }
-    CR_UNROLL
-    for (size_t i = 0; i < rows; i++) {
-        float x;
-        memcpy(&x, cr_row(a, i) + at, sizeof x);
-        v16 same = v16_set(x);
-        CR_UNROLL
-        for (size_t j = 0; j < panels; j++)
-            sum[i][j] = v16_fma(same, column[j], sum[i][j]);
-    }
-}
+typedef v16 cr_terms;
 
-/* k is even. */
-CR_INLINE void tile_add(const cr_tile_of *t, const size_t rows,
-                        const size_t panels, v16 sum[CR_ROWS][CR_PANELS]) {
-    enum { ROW = CR_PANEL * CR_B_BYTES };
-    const char *b = t->b;
-    cr_rows a = cr_rows_from(t->a, t->a_step, rows);
-    CR_NO_UNROLL
-    for (size_t left = t->k / 2; left; left--, b += 2 * ROW) {
-        add_term(&a, 0, b, t->panel_step, rows, panels, sum);
-        CR_NOT_BEFORE;
-        add_term(&a, CR_A_BYTES, b + ROW, t->panel_step, rows, panels, sum);
-        cr_rows_move(&a, 2 * CR_A_BYTES, rows);
-    }
+CR_INLINE v16 load_terms(const char *b) {
+    return v16_from_bf16((const uint16_t *)(const void *)b);
 }
+CR_INLINE v16 spread_terms(const char *a) {
+    float x;
+    memcpy(&x, a, sizeof x);
+    return v16_set(x);
+}
+CR_INLINE v16 add_products(v16 sum, v16 a, v16 b) { return v16_fma(a, b, sum); }
 
+#include "kernels/tile_add.h"
 #include "kernels/gemm_passes.h"
 
 static void convert(const float *x, size_t ld, size_t m, size_t k, void *a,

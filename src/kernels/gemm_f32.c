@@ -1,19 +1,7 @@
 /* The fp32 matrix product: each sum adds its terms in the order of k, fused. */
-#include "kernels/sums_f32.h"
-#include "kernels/tile.h"
+#include "kernels/tile_f32.h"
 
-enum { CR_A_BYTES = 4, CR_B_BYTES = 4 };
-
-CR_INLINE void tile_add(const cr_tile_of *t, const size_t rows,
-                        const size_t panels, v16 sum[CR_ROWS][CR_PANELS]) {
-    cr_tile f = {.a = (const float *)(const void *)t->a,
-                 .lda = t->a_step / sizeof(float),
-                 .b = (const float *)(const void *)t->b,
-                 .panel_step = t->panel_step / sizeof(float),
-                 .row_step = CR_PANEL,
-                 .k = t->k};
-    cr_tile_add(&f, rows, panels, sum);
-}
+enum { CR_B_BYTES = 4 };
 
 #include "kernels/gemm_passes.h"
 

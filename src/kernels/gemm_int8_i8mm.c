@@ -61,7 +61,7 @@ CR_INLINE int8x16_t load_rows(const char *a, size_t a_step, bool two) {
                                   : vdup_n_s8(0));
 }
 
-CR_INLINE void tile_add(const cr_tile_of *t, const size_t rows,
+CR_INLINE void tile_add(const cr_tile *t, const size_t rows,
                         const size_t panels, v16i sum[CR_ROWS][CR_PANELS]) {
     (void)panels; /* one: CR_PANELS */
     const char *b = t->b;

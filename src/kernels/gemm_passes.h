@@ -8,7 +8,7 @@
  * The including file defines, before inclusion:
  *   CR_A_BYTES, CR_B_BYTES   of one activation and one weight
  *   what sums_f32.h or sums_int32.h has
- *   tile_add                 what cr_tile_add of tile.h does, for its type
+ *   tile_add                 of tile_add.h, or what does the same
  *   CR_K_STEP                if tile_add is dear to begin, a longer step */
 #ifndef CR_KERNELS_GEMM_PASSES_H
 #define CR_KERNELS_GEMM_PASSES_H
@@ -68,11 +68,11 @@ static const char *fetch_share(const pass *p, size_t tile, size_t *lines) {
 CR_INLINE void run_tile(const pass *p, size_t row, const size_t rows,
                         const size_t panels) {
     const cr_gemm *g = p->g;
-    cr_tile_of t = {.a = (const char *)g->a + row * g->a_step +
-                         p->k0 * CR_A_BYTES,
-                    .a_step = g->a_step,
-                    .b = panel_at(g, p->column, p->k0),
-                    .panel_step = g->b.k * CR_PANEL * CR_B_BYTES};
+    cr_tile t = {.a = (const char *)g->a + row * g->a_step + p->k0 * CR_A_BYTES,
+                 .a_step = g->a_step,
+                 .b = panel_at(g, p->column, p->k0),
+                 .panel_step = g->b.k * CR_PANEL * CR_B_BYTES,
+                 .b_step = 4 / CR_A_BYTES * CR_PANEL * CR_B_BYTES};
     float *c = g->c + row * g->ldc + p->column;
     cr_sum sum[CR_ROWS][CR_PANELS];
     CR_UNROLL

@@ -1,7 +1,5 @@
-/* The tile: rows x panels of sums that stay in registers while k runs.
- *
- * The one inner loop of every fp32 product. Terms are added in the order of k,
- * one fused multiply-add each, whatever the tile's shape. */
+/* The tile: rows x panels of sums that stay in registers while k runs. What it
+ * reads, and how each shape of it is compiled; tile_add.h has the loop. */
 #ifndef CR_KERNELS_TILE_H
 #define CR_KERNELS_TILE_H
 
@@ -20,26 +18,16 @@ enum { CR_ROWS = 6, CR_PANELS = 1 };
 enum { CR_ROWS = 2, CR_PANELS = 1 };
 #endif
 
-/* Operands of a tile: row i, term k of a is a[i * lda + k]; lane l of panel j,
- * term k of b is b[j * panel_step + k * row_step + l]. */
+/* Operands of a tile, all distances in bytes. A turn of k takes four bytes of
+ * each row of a, one term or several, and a row of each panel of b. */
 typedef struct cr_tile {
-    const float *a;
-    size_t lda;
-    const float *b;
-    size_t panel_step;
-    size_t row_step;
-    size_t k;
-} cr_tile;
-
-/* The same in bytes, for operands of any type: rows of a are a_step apart,
- * panels of b panel_step. */
-typedef struct cr_tile_of {
     const char *a;
-    size_t a_step;
+    size_t a_step; /* from row to row */
     const char *b;
-    size_t panel_step;
-    size_t k;
-} cr_tile_of;
+    size_t panel_step; /* from panel to panel */
+    size_t b_step;     /* from turn to turn */
+    size_t k;          /* terms */
+} cr_tile;
 
 /* Panel j, or the first where a tile has none such. Loops that fill an array
  * for all of CR_PANELS let clang keep it in registers; one that is filled in
@@ -57,11 +45,11 @@ typedef struct cr_rows {
     size_t step, step3;
 } cr_rows;
 
-CR_INLINE cr_rows cr_rows_from(const void *a, size_t step, const size_t rows) {
+CR_INLINE cr_rows cr_rows_from(const char *a, size_t step, const size_t rows) {
     cr_rows r = {.step = step, .step3 = 3 * step};
     CR_UNROLL
     for (size_t i = 0; i < rows; i += 4)
-        r.at[i / 4] = (const char *)a + i * step;
+        r.at[i / 4] = a + i * step;
     return r;
 }
 
@@ -78,48 +66,13 @@ CR_INLINE void cr_rows_move(cr_rows *r, size_t bytes, const size_t rows) {
     }
 }
 
-/* Adds one term: b at this row, a `at` bytes from where its pointers are. */
-CR_INLINE void cr_tile_term(const cr_rows *a, size_t at, const float *b,
-                            size_t panel_step, const size_t rows,
-                            const size_t panels, v16 sum[CR_ROWS][CR_PANELS]) {
-    v16 column[CR_PANELS];
-    CR_UNROLL
-    for (size_t j = 0; j < CR_PANELS; j++)
-        column[j] = v16_load(b + cr_panel_or_first(j, panels) * panel_step);
-    CR_UNROLL
-    for (size_t i = 0; i < rows; i++) {
-        float x;
-        memcpy(&x, cr_row(a, i) + at, sizeof x);
-        v16 same = v16_set(x);
-        CR_UNROLL
-        for (size_t j = 0; j < panels; j++)
-            sum[i][j] = v16_fma(same, column[j], sum[i][j]);
-    }
-}
-
-/* Keeps the loads that follow behind it: moved forward by the compiler, they
- * would ask for more registers than there are. The core mixes both anyway. */
+/* Keeps the loads that follow behind it, where registers are few: moved forward
+ * by the compiler, they would ask for more than there are. */
+#if defined(CR_ISA_avx2)
 #define CR_NOT_BEFORE __asm__ volatile("" ::: "memory")
-
-/* sum[rows][panels] += a b; rows and panels must be constants. Two terms a
- * turn: one leaves the core too much to count, four ask for more registers
- * than there are. */
-CR_INLINE void cr_tile_add(const cr_tile *t, const size_t rows,
-                           const size_t panels, v16 sum[CR_ROWS][CR_PANELS]) {
-    const float *b = t->b;
-    const size_t panel_step = t->panel_step, row_step = t->row_step;
-    cr_rows a = cr_rows_from(t->a, t->lda * sizeof(float), rows);
-    CR_NO_UNROLL
-    for (size_t left = t->k / 2; left; left--, b += 2 * row_step) {
-        cr_tile_term(&a, 0, b, panel_step, rows, panels, sum);
-        CR_NOT_BEFORE;
-        cr_tile_term(&a, sizeof(float), b + row_step, panel_step, rows, panels,
-                     sum);
-        cr_rows_move(&a, 2 * sizeof(float), rows);
-    }
-    if (t->k % 2)
-        cr_tile_term(&a, 0, b, panel_step, rows, panels, sum);
-}
+#else
+#define CR_NOT_BEFORE (void)0
+#endif
 
 /* Panels that one tile can take of the `left` columns. */
 CR_INLINE size_t cr_panels_of(size_t left) {
