@@ -2,7 +2,9 @@
  *
  * Rows are split between the members of a team and then into blocks that stay
  * in the second cache through the feed-forward part. Members meet where a row
- * needs others' rows: before attention, which reads all keys and values. The
+ * needs others' rows: before attention, which reads all keys and values. Where
+ * all rows are one block, products of float32 are split by columns instead, so
+ * that weights are read once, not once a member, for more meetings. The
  * last layer is computed for the [CLS] rows alone, since only they are read. */
 #include "engine/cpu/encoder.h"
 
@@ -14,11 +16,13 @@
 
 /* Rows that go through the feed-forward part together. 96 x 1536 floats are
  * 576 KB, the second cache of today's cores; fewer rows read the weights more
- * often. Measured in bench/: 48 to 192 are within 2 %. */
+ * often. Measured: 64 to 192 are within 3 %. */
 enum { BLOCK_ROWS = 96 };
 /* Parts of a team are cut at multiples of this: few enough rows to be nearly
  * equal, since a tile of four costs little more a row than one of eight. */
 enum { PART_STEP = 4 };
+/* Parts of columns are cut at multiples of the widest tile's three panels. */
+enum { COLUMN_STEP = 3 * CR_PANEL };
 
 static cr_status make(cr_workspace *ws, size_t floats, float **out,
                       cr_error *error) {
@@ -147,6 +151,42 @@ static void multiply(const cr_encoding_job *job, const product *p) {
     }
 }
 
+/* Other precisions have smaller weights, and rows to convert, which every
+ * member would do for all: measured, that loses. */
+static bool by_columns(const cr_encoding_job *job) {
+    return job->team->n_members > 1 && job->group->n_tokens <= BLOCK_ROWS &&
+           job->w->layers[0].qkv.dtype == CR_FP32;
+}
+
+/* This member's columns of a product of all rows. */
+static void multiply_part(const cr_encoding_job *job, const product *p) {
+    size_t n = p->n ? p->n : p->linear->matrix.n, first, end;
+    cr_team_part(job->team, job->member, n, COLUMN_STEP, &first, &end);
+    if (first == end)
+        return;
+    product part = *p;
+    part.column += first;
+    part.n = end - first;
+    part.c += first;
+    if (part.residual)
+        part.residual += first;
+    multiply(job, &part);
+}
+
+static void normalize(const cr_encoding_job *job, const cr_norm *norm,
+                      const float *sum, size_t m, float *out) {
+    const cr_weights *w = job->w;
+    cr_layer_norm n = {.x = sum,
+                       .out = out,
+                       .ld = w->width,
+                       .m = m,
+                       .width = w->config.hidden_size,
+                       .gain = norm->gain,
+                       .bias = norm->bias,
+                       .eps = w->config.layer_norm_eps};
+    job->kernels->layer_norm(&n);
+}
+
 /* out = norm(a W + b + residual), through `sum`; m <= BLOCK_ROWS. */
 static void multiply_add_norm(const cr_encoding_job *job,
                               const cr_linear *linear, const cr_norm *norm,
@@ -159,15 +199,29 @@ static void multiply_add_norm(const cr_encoding_job *job,
                              .residual = residual,
                              .c = job->own->sum,
                              .ldc = w->width});
-    cr_layer_norm n = {.x = job->own->sum,
-                       .out = out,
-                       .ld = w->width,
-                       .m = m,
-                       .width = w->config.hidden_size,
-                       .gain = norm->gain,
-                       .bias = norm->bias,
-                       .eps = w->config.layer_norm_eps};
-    job->kernels->layer_norm(&n);
+    normalize(job, norm, job->own->sum, m, out);
+}
+
+/* The same for all m rows, a member's columns and then its rows; all have met
+ * before it, and have after it. */
+static void multiply_add_norm_by_columns(const cr_encoding_job *job,
+                                         const cr_linear *linear,
+                                         const cr_norm *norm, const float *a,
+                                         size_t m, float *x) {
+    size_t width = job->w->width;
+    float *sum = job->shared->sum;
+    multiply_part(job, &(product){.linear = linear,
+                                  .a = a,
+                                  .m = m,
+                                  .residual = x,
+                                  .c = sum,
+                                  .ldc = width});
+    cr_team_meet(job->team);
+    rows r;
+    cr_team_part(job->team, job->member, m, 1, &r.first, &r.end);
+    normalize(job, norm, sum + r.first * width, r.end - r.first,
+              x + r.first * width);
+    cr_team_meet(job->team);
 }
 
 /* The part of a layer that is a row's own business: attention's output linear
@@ -190,6 +244,27 @@ static void after_attention(const cr_encoding_job *job, const cr_layer *layer,
         multiply_add_norm(job, &layer->down, &layer->output_norm,
                           job->own->inner, n, block, block);
     }
+}
+
+/* The same for all m rows, which are at most a block, with the rest of the
+ * team. */
+static void after_attention_by_columns(const cr_encoding_job *job,
+                                       const cr_layer *layer,
+                                       const float *heads, float *x, size_t m) {
+    const cr_weights *w = job->w;
+    float *inner = job->shared->inner;
+    multiply_add_norm_by_columns(job, &layer->attention_out,
+                                 &layer->attention_norm, heads, m, x);
+    multiply_part(job,
+                  &(product){.linear = &layer->up,
+                             .a = x,
+                             .m = m,
+                             .c = inner,
+                             .ldc = w->inner,
+                             .epilogue = epilogue_of(w->config.hidden_act)});
+    cr_team_meet(job->team);
+    multiply_add_norm_by_columns(job, &layer->down, &layer->output_norm, inner,
+                                 m, x);
 }
 
 static void embed(const cr_encoding_job *job, rows r) {
@@ -242,21 +317,43 @@ static void attend_rows(const cr_encoding_job *job, rows r) {
     }
 }
 
+/* What attention reads, from column `column` on: this member's part of it. */
+static void keys_and_values(const cr_encoding_job *job, const cr_layer *layer,
+                            size_t column, rows r) {
+    const cr_weights *w = job->w;
+    const size_t row = 3 * w->head_row;
+    product p = {.linear = &layer->qkv,
+                 .column = column,
+                 .n = row - column,
+                 .a = job->shared->x,
+                 .m = job->group->n_tokens,
+                 .c = job->shared->qkv + column,
+                 .ldc = row};
+    if (by_columns(job)) {
+        multiply_part(job, &p);
+        return;
+    }
+    p.a += r.first * w->width;
+    p.m = r.end - r.first;
+    p.c += r.first * row;
+    multiply(job, &p);
+}
+
 static void run_layer(const cr_encoding_job *job, const cr_layer *layer,
                       rows r) {
     const cr_weights *w = job->w;
     cr_workspace *ws = job->shared;
-    multiply(job, &(product){.linear = &layer->qkv,
-                             .a = ws->x + r.first * w->width,
-                             .m = r.end - r.first,
-                             .c = ws->qkv + r.first * 3 * w->head_row,
-                             .ldc = 3 * w->head_row});
+    keys_and_values(job, layer, 0, r);
     cr_team_meet(job->team);
     attend_rows(job, r);
     /* Keys and values may be overwritten only when all have read them. */
     cr_team_meet(job->team);
-    after_attention(job, layer, ws->heads + r.first * w->head_row,
-                    ws->x + r.first * w->width, r.end - r.first);
+    if (by_columns(job))
+        after_attention_by_columns(job, layer, ws->heads, ws->x,
+                                   job->group->n_tokens);
+    else
+        after_attention(job, layer, ws->heads + r.first * w->head_row,
+                        ws->x + r.first * w->width, r.end - r.first);
 }
 
 /* Attention of the first row of sequences [s.first, s.end), whose hidden
@@ -310,15 +407,7 @@ static void run_last_layer(const cr_encoding_job *job, const cr_layer *layer,
                            rows r) {
     const cr_weights *w = job->w;
     cr_workspace *ws = job->shared;
-    const cr_linear *qkv = &layer->qkv;
-    multiply(job,
-             &(product){.linear = qkv,
-                        .column = w->head_row,
-                        .n = 2 * w->head_row,
-                        .a = ws->x + r.first * w->width,
-                        .m = r.end - r.first,
-                        .c = ws->qkv + r.first * 3 * w->head_row + w->head_row,
-                        .ldc = 3 * w->head_row});
+    keys_and_values(job, layer, w->head_row, r);
     cr_team_meet(job->team);
     rows s;
     cr_team_part(job->team, job->member, job->group->n_sequences, 1, &s.first,
@@ -328,9 +417,15 @@ static void run_last_layer(const cr_encoding_job *job, const cr_layer *layer,
         memcpy(ws->first_x + i * w->width,
                ws->x + job->group->starts[i] * w->width,
                w->width * sizeof *first_x);
-    attend_first_rows(job, qkv, s);
-    after_attention(job, layer, ws->first_heads + s.first * w->head_row,
-                    first_x, s.end - s.first);
+    attend_first_rows(job, &layer->qkv, s);
+    if (by_columns(job)) {
+        cr_team_meet(job->team);
+        after_attention_by_columns(job, layer, ws->first_heads, ws->first_x,
+                                   job->group->n_sequences);
+    } else {
+        after_attention(job, layer, ws->first_heads + s.first * w->head_row,
+                        first_x, s.end - s.first);
+    }
     classify(job, first_x, s.end - s.first,
              ws->logits + s.first * w->classifier.matrix.n);
 }
@@ -343,6 +438,8 @@ void cr_encode(const cr_encoding_job *job) {
     cr_team_part(job->team, job->member, job->group->n_tokens, PART_STEP,
                  &r.first, &r.end);
     embed(job, r);
+    if (by_columns(job))
+        cr_team_meet(job->team);
     uint32_t last = w->config.n_layers - 1;
     for (uint32_t i = 0; i < last; i++)
         run_layer(job, &w->layers[i], r);
