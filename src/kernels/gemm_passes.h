@@ -99,7 +99,8 @@ CR_INLINE void run_tile(const pass *p, size_t row, const size_t rows,
             for (size_t i = 0; i < lines; i++, line += CR_LINE_BYTES)
                 __builtin_prefetch(line, 0, 2);
         }
-        t.k = terms % CR_K_STEP;
+        /* k is a multiple of CR_PANEL: only longer steps leave a rest. */
+        t.k = CR_PANEL % CR_K_STEP ? terms % CR_K_STEP : 0;
         if (t.k)
             tile_add(&t, rows, panels, sum);
         t.a += t.k * CR_A_BYTES;

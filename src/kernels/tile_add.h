@@ -34,13 +34,21 @@ CR_INLINE void add_turn(const cr_rows *a, size_t at, const char *b,
 
 /* sum[rows][panels] += a b; rows and panels must be constants. Two turns at
  * once: one leaves the core too much to count, four ask for more registers
- * than there are. */
+ * than there are. CR_COMPACT is one, for builds whose compiler adds so much to
+ * a turn that it would take minutes. */
 CR_INLINE void tile_add(const cr_tile *t, const size_t rows,
                         const size_t panels, cr_sum sum[CR_ROWS][CR_PANELS]) {
     const char *b = t->b;
     const size_t panel_step = t->panel_step, b_step = t->b_step;
     const size_t turns = t->k * CR_A_BYTES / CR_TURN_BYTES;
     cr_rows a = cr_rows_from(t->a, t->a_step, rows);
+#ifdef CR_COMPACT
+    CR_NO_UNROLL
+    for (size_t left = turns; left; left--, b += b_step) {
+        add_turn(&a, 0, b, panel_step, rows, panels, sum);
+        cr_rows_move(&a, CR_TURN_BYTES, rows);
+    }
+#else
     CR_NO_UNROLL
     for (size_t left = turns / 2; left; left--, b += 2 * b_step) {
         add_turn(&a, 0, b, panel_step, rows, panels, sum);
@@ -50,6 +58,7 @@ CR_INLINE void tile_add(const cr_tile *t, const size_t rows,
     }
     if (turns % 2)
         add_turn(&a, 0, b, panel_step, rows, panels, sum);
+#endif
 }
 
 #endif
