@@ -63,7 +63,7 @@ CR_INLINE void score_tile(const cr_tile *t, float *scores, size_t ld,
 CR_INLINE void weigh(float *scores, size_t ld, size_t length, float factor,
                      float *sums, const size_t n) {
     size_t end = padded(length), tail = length % CR_PANEL;
-    v16 most[CR_CHAINS], shift[CR_CHAINS], sum[CR_CHAINS];
+    v16 most[CR_LONG_CHAINS], shift[CR_LONG_CHAINS], sum[CR_LONG_CHAINS];
     CR_UNROLL
     for (size_t r = 0; r < n; r++) {
         float *last = scores + r * ld + end - CR_PANEL;
@@ -139,9 +139,9 @@ static void attend_rows(const cr_attention_f32 *g, const float *head,
     const float log2_e = 1.442695041f;
     const float factor = g->scale * log2_e;
     size_t weighed = 0;
-    for (; weighed + CR_CHAINS <= rows; weighed += CR_CHAINS)
+    for (; weighed + CR_LONG_CHAINS <= rows; weighed += CR_LONG_CHAINS)
         weigh(scores + weighed * end, end, g->length, factor, sums + weighed,
-              CR_CHAINS);
+              CR_LONG_CHAINS);
     for (; weighed < rows; weighed++)
         weigh(scores + weighed * end, end, g->length, factor, sums + weighed,
               1);

@@ -32,11 +32,12 @@ enum { CR_V16 = 16 };
 #endif
 
 /* Chains of dependent operations to run side by side, where each would leave
- * the core waiting: as many as the registers are enough for. */
+ * the core waiting: as many as the registers are enough for, of short chains
+ * and of those that hold a polynomial's numbers. */
 #if defined(CR_ISA_avx2)
-enum { CR_CHAINS = 2 };
+enum { CR_CHAINS = 2, CR_LONG_CHAINS = 1 };
 #else
-enum { CR_CHAINS = 4 };
+enum { CR_CHAINS = 4, CR_LONG_CHAINS = 4 };
 #endif
 
 #if defined(CR_ISA_avx512)
