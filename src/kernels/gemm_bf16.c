@@ -5,21 +5,13 @@
  * memory, not speed: the same numbers, near enough, as machines with bf16
  * instructions have. Activations stay in float32 form, weights in 16 bits. */
 #include "kernels/bf16.h"
-#include "kernels/sums_f32.h"
+#include "kernels/terms_f32.h"
 
-enum { CR_A_BYTES = 4, CR_B_BYTES = 2 };
-
-typedef v16 cr_terms;
+enum { CR_B_BYTES = 2 };
 
 CR_INLINE v16 load_terms(const char *b) {
     return v16_from_bf16((const uint16_t *)(const void *)b);
 }
-CR_INLINE v16 spread_terms(const char *a) {
-    float x;
-    memcpy(&x, a, sizeof x);
-    return v16_set(x);
-}
-CR_INLINE v16 add_products(v16 sum, v16 a, v16 b) { return v16_fma(a, b, sum); }
 
 #include "kernels/tile_add.h"
 #include "kernels/gemm_passes.h"
