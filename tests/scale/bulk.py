@@ -72,9 +72,14 @@ class Bulk:
 
 
 def parts_in(out):
-    """The files that readers of OUT see, in their order."""
-    return sorted(path for path in out.rglob("*.parquet")
-                  if "_temporary" not in path.parts)
+    """The files that readers of OUT see, in their order; a run may go on
+    meanwhile, and its temporary folder vanish."""
+    found = []
+    for folder, folders, names in os.walk(out):
+        folders[:] = [name for name in folders if name != "_temporary"]
+        found += [pathlib.Path(folder, name) for name in names
+                  if name.endswith(".parquet")]
+    return sorted(found)
 
 
 def read(out):
@@ -111,10 +116,12 @@ def wait_for(what, seconds=400):
 
 def at_work(out):
     """(part, process) of the workers that have begun a part."""
+    try:
+        names = os.listdir(out / "_temporary")
+    except FileNotFoundError:
+        return []
     return [(name.split(".parquet.")[0] + ".parquet",
-             int(name.rsplit(".", 2)[1]))
-            for name in os.listdir(out / "_temporary")] \
-        if (out / "_temporary").exists() else []
+             int(name.rsplit(".", 2)[1])) for name in names]
 
 
 def parent(process):
