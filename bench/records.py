@@ -52,8 +52,12 @@ def read_pairs(shared, limit=None):
 
 
 def keep(kind, what, folder, **record):
-    """Writes results/KIND-CPU.json; `folder` is what was measured."""
-    slug = re.sub(r"[^a-z0-9]+", "-", cpu_name().lower()).strip("-")
+    """Writes results/KIND-CPU-FAMILY-MODEL.json, as virtual CPUs of many
+    kinds have one name; `folder` is what was measured."""
+    described = machine()
+    slug = re.sub(r"[^a-z0-9]+", "-", "-".join(
+        described[key] or "" for key in ("cpu", "cpu_family", "cpu_model"))
+        .lower()).strip("-")
     out = ROOT / f"bench/results/{kind}-{slug}.json"
     out.parent.mkdir(exist_ok=True)
     out.write_text(json.dumps({
