@@ -34,7 +34,7 @@ def requests(shared, counter):
     pairs = read_pairs(shared, 2000)
     sized = [(len(counter.tokenize(*pair).ids), pair) for pair in pairs]
     found = {}
-    for want in (32, 64, 96, 128, 192):
+    for want in (16, 32, 64, 96, 128, 192):
         n, pair = min(sized, key=lambda sized_pair: abs(sized_pair[0] - want))
         found[f"1 pair, {n} tokens"] = [pair]
     n = sum(n for n, _ in sized[:8])

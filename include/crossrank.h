@@ -17,6 +17,9 @@
  * only cr_ranker_close must not run while another call on that ranker does.
  * There is no global state, no signal handler, no locale, no output. A ranker
  * has threads of its own, so it does not survive fork: open it in the child.
+ * The thread that asks for scores works as well, in place of one of the
+ * ranker's that is idle: on its own CPUs, at its own priority, with up to
+ * 128 KB of its stack. Scores do not depend on how it rounds.
  * Ownership: what the caller passes in stays the caller's and is not kept
  * after the call; what a call hands out belongs to the ranker and lives as
  * long as it, unless said otherwise.

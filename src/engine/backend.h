@@ -3,8 +3,8 @@
  * The scheduler above knows a backend by its description alone: how many lanes
  * it has and how many tokens a lane likes to take at once. A lane is one
  * worker that can score a group by itself; calls for different lanes may run
- * at the same time, calls for one lane may not. A backend that is told so can
- * also put several lanes to work on one group (a team).
+ * at the same time, calls for one lane may not, from whatever thread. A backend
+ * that is told so can also put several lanes to work on one group (a team).
  *
  * Backends check nothing about a group: ids, positions and lengths are valid
  * when they arrive, and no group is longer than max_group_tokens.

@@ -10,10 +10,12 @@
 /* A claim of less than this is not worth a pass over the weights, unless
  * nothing more is left. */
 enum { MIN_CLAIM_TOKENS = 96 };
-/* Rows that a team's member should have at least. */
-enum { MIN_MEMBER_TOKENS = 12 };
 /* Bytes of text to a token, to guess a pair's length before tokenizing it. */
 enum { BYTES_PER_TOKEN = 4 };
+/* Idle lanes that one which leaves work in the queue wakes. */
+enum { CALLS_A_CLAIM = 2 };
+/* Calls with less company after which less of it is expected. */
+enum { CALM_CALLS = 8 };
 
 /* On the stack of the caller of cr_lanes_run. */
 typedef struct job {
@@ -34,19 +36,21 @@ typedef struct lane {
     cr_lanes *lanes;
     uint32_t index;
     pthread_t thread;
+    pthread_cond_t wake;
     bool idle;
+    bool called; /* to the queue, and has not looked yet */
+    bool lent;   /* to a caller, whose thread works in place of this one */
     /* An invitation to a team, by the lane that leads it. */
     struct lane *leader;
     uint32_t member;
-    /* The group that this lane builds. */
+    /* The group that this lane builds, and the team for it. */
     cr_group group;
+    cr_team team;
     int32_t *ids;        /* [max_group_tokens] */
     uint8_t *type_ids;   /* [max_group_tokens] */
     uint32_t *positions; /* [max_group_tokens] */
     uint32_t *starts;    /* [max_sequences + 1] */
     float *logits;       /* [max_sequences][n_labels] */
-    cr_team team;
-    uint32_t n_away; /* members that have not left the team */
     cr_token_scratch *scratch;
     cr_lanes_totals totals; /* of the claim that it scores */
     cr_text query;          /* whose tokens are kept */
@@ -58,10 +62,13 @@ struct cr_lanes {
     uint32_t n;
     uint32_t n_started;
     uint64_t bytes;
-    pthread_mutex_t lock; /* of everything below */
-    pthread_cond_t changed;
+    /* Of everything below, and of what lanes say of each other: idle, called,
+     * lent, leader. */
+    pthread_mutex_t lock;
     bool stop;
-    uint32_t n_idle;
+    uint32_t n_callers; /* at this moment */
+    uint32_t company;   /* callers at once, of late */
+    uint32_t n_calm;    /* calls since then that had less company */
     cr_lanes_totals totals;
     job *first; /* jobs with unclaimed pairs */
     job *last;
@@ -81,6 +88,51 @@ static uint64_t guess_tokens(const cr_lanes *lanes, cr_pair pair) {
     return guess < most ? guess : most;
 }
 
+/* ---- Waking, under the lock ---------------------------------------------- */
+
+static bool is_free(const lane *l) { return l->idle && !l->leader; }
+
+/* A lane that is free and not on its way to the queue, or NULL. */
+static lane *find_free(cr_lanes *lanes) {
+    for (uint32_t i = 0; i < lanes->n; i++)
+        if (is_free(&lanes->lane[i]) && !lanes->lane[i].called)
+            return &lanes->lane[i];
+    return NULL;
+}
+
+/* Calls up to n idle lanes to the queue. The caller of a job calls one lane;
+ * whoever leaves work there calls more. Were all woken at once, by a thread
+ * that sleeps a moment later, the system might put two lanes on one CPU beside
+ * an idle one, and there they stay: a short request takes twice its time then,
+ * for seconds. Who goes on working keeps its CPU, so that they get another. */
+static void call_idle(cr_lanes *lanes, uint32_t n) {
+    for (lane *l; n && (l = find_free(lanes)); n--) {
+        l->called = true;
+        pthread_cond_signal(&l->wake);
+    }
+}
+
+/* ---- Callers, under the lock --------------------------------------------- */
+
+/* Callers that come again and again are seen together only now and then, so
+ * that what was seen of late is what counts. */
+static void enter(cr_lanes *lanes) {
+    if (++lanes->n_callers >= lanes->company) {
+        lanes->company = lanes->n_callers;
+        lanes->n_calm = 0;
+    } else if (++lanes->n_calm == CALM_CALLS) {
+        lanes->company--;
+        lanes->n_calm = 0;
+    }
+}
+
+/* Lanes that a caller should have for itself: a team that takes those of others
+ * makes them wait, and its members are less than twice as fast as two. */
+static uint32_t fair_lanes(const cr_lanes *lanes) {
+    uint32_t fair = lanes->n / lanes->company;
+    return fair ? fair : 1;
+}
+
 /* ---- Claiming, under the lock ------------------------------------------- */
 
 typedef struct claim {
@@ -94,18 +146,29 @@ typedef struct claim {
  * all lanes finish together. */
 static uint64_t claim_tokens(const cr_lanes *lanes, const job *j) {
     uint64_t most = lanes->options.backend->description.group_tokens;
-    uint64_t share = j->n_claims < lanes->n ? j->tokens : j->tokens_left;
-    share = (share + lanes->n - 1) / lanes->n;
+    uint32_t n = fair_lanes(lanes);
+    uint64_t share = j->n_claims < n ? j->tokens : j->tokens_left;
+    share = (share + n - 1) / n;
     if (share < MIN_CLAIM_TOKENS)
         share = MIN_CLAIM_TOKENS;
-    return share < most ? share : most;
+    if (share > most)
+        share = most;
+    /* Who works alone leaves no rest to itself. */
+    if (n == 1 && j->tokens_left < share + MIN_CLAIM_TOKENS)
+        share = j->tokens_left;
+    return share;
 }
 
 /* Whether idle lanes would rather split the rows of this job than its pairs. */
 static bool suits_team(const cr_lanes *lanes, const job *j) {
     const cr_backend_description *d = &lanes->options.backend->description;
-    return lanes->n > 1 && lanes->n_idle && !j->behind && d->exact &&
-           j->tokens_left + lanes->options.max_length <= d->max_group_tokens;
+    if (j->behind || !d->exact || fair_lanes(lanes) == 1 ||
+        j->tokens_left + lanes->options.max_length > d->max_group_tokens)
+        return false;
+    for (uint32_t i = 0; i < lanes->n; i++)
+        if (is_free(&lanes->lane[i]))
+            return true;
+    return false;
 }
 
 static claim take(cr_lanes *lanes) {
@@ -128,6 +191,8 @@ static claim take(cr_lanes *lanes) {
         if (!lanes->first)
             lanes->last = NULL;
     }
+    if (lanes->first)
+        call_idle(lanes, CALLS_A_CLAIM);
     return c;
 }
 
@@ -193,38 +258,27 @@ static void add_pair(lane *l, const cr_pair *pair) {
     l->starts[++g->n_sequences] = (uint32_t)g->n_tokens;
 }
 
-/* Invites idle lanes to the lane's finished group, if it is worth it. */
+/* Invites free lanes to the lane's finished group, if it is worth it and
+ * nothing waits for them. */
 static void form_team(lane *l) {
     cr_lanes *lanes = l->lanes;
     cr_team_init_alone(&l->team, l->index);
-    size_t most = l->group.n_tokens / MIN_MEMBER_TOKENS;
-    if (most > CR_TEAM_MAX)
-        most = CR_TEAM_MAX;
+    uint32_t most = cr_team_worth(l->group.n_tokens);
     if (lanes->n == 1 || most < 2)
         return;
     pthread_mutex_lock(&lanes->lock);
+    uint32_t fair = fair_lanes(lanes);
+    most = most < fair ? most : fair;
     for (uint32_t i = 0; i < lanes->n && !lanes->first; i++) {
         lane *other = &lanes->lane[i];
-        if (!other->idle || other->leader || l->team.n_members >= most)
+        if (!is_free(other) || l->team.n_members >= most)
             continue;
         other->leader = l;
         other->member = l->team.n_members;
         l->team.lanes[l->team.n_members++] = i;
+        pthread_cond_signal(&other->wake);
     }
-    l->n_away = l->team.n_members - 1;
-    if (l->n_away)
-        pthread_cond_broadcast(&lanes->changed);
     pthread_mutex_unlock(&lanes->lock);
-}
-
-/* The leader may touch its team again when all members have left it. */
-static void dismiss_team(lane *l) {
-    if (l->team.n_members == 1)
-        return;
-    pthread_mutex_lock(&l->lanes->lock);
-    while (l->n_away)
-        pthread_cond_wait(&l->lanes->changed, &l->lanes->lock);
-    pthread_mutex_unlock(&l->lanes->lock);
 }
 
 static cr_status score_group(lane *l, float *logits, size_t step,
@@ -233,7 +287,6 @@ static cr_status score_group(lane *l, float *logits, size_t step,
     form_team(l);
     cr_status status = backend->ops->score(backend, l->index, &l->team, 0,
                                            &l->group, l->logits, error);
-    dismiss_team(l);
     size_t n = l->lanes->options.n_labels;
     for (size_t i = 0; status == CR_OK && i < l->group.n_sequences; i++)
         memcpy((char *)logits + i * step, l->logits + i * n,
@@ -278,18 +331,16 @@ static void join_team(lane *l) {
                               &leader->group, NULL, &ignored);
     pthread_mutex_lock(&lanes->lock);
     l->leader = NULL;
-    if (--leader->n_away == 0)
-        pthread_cond_broadcast(&lanes->changed);
 }
 
 static void wait_for_work(lane *l) {
     cr_lanes *lanes = l->lanes;
     l->idle = true;
-    lanes->n_idle++;
-    while (!lanes->stop && !lanes->first && !l->leader)
-        pthread_cond_wait(&lanes->changed, &lanes->lock);
+    while (l->lent || (!lanes->stop && !lanes->first && !l->leader)) {
+        pthread_cond_wait(&l->wake, &lanes->lock);
+        l->called = false;
+    }
     l->idle = false;
-    lanes->n_idle--;
 }
 
 static void add_totals(cr_lanes_totals *all, const cr_lanes_totals *more) {
@@ -298,28 +349,50 @@ static void add_totals(cr_lanes_totals *all, const cr_lanes_totals *more) {
     all->n_tokens += more->n_tokens;
 }
 
+/* Scores a claim of the first job; called and returns with the lock held. */
+static void score_next(lane *l) {
+    cr_lanes *lanes = l->lanes;
+    claim c = take(lanes);
+    pthread_mutex_unlock(&lanes->lock);
+    cr_error error;
+    cr_status status = score_claim(l, c, &error);
+    pthread_mutex_lock(&lanes->lock);
+    add_totals(&lanes->totals, &l->totals);
+    finish(lanes, c, status, &error);
+}
+
 static void *run_lane(void *argument) {
     lane *l = argument;
     cr_lanes *lanes = l->lanes;
     pthread_mutex_lock(&lanes->lock);
     for (;;) {
         wait_for_work(l);
-        if (l->leader) {
+        if (l->leader)
             join_team(l);
-            continue;
-        }
-        if (!lanes->first) /* so it is time to stop */
+        else if (lanes->first)
+            score_next(l);
+        else /* so it is time to stop */
             break;
-        claim c = take(lanes);
-        pthread_mutex_unlock(&lanes->lock);
-        cr_error error;
-        cr_status status = score_claim(l, c, &error);
-        pthread_mutex_lock(&lanes->lock);
-        add_totals(&lanes->totals, &l->totals);
-        finish(lanes, c, status, &error);
     }
     pthread_mutex_unlock(&lanes->lock);
     return NULL;
+}
+
+/* The caller's thread claims of its own job as long as there is something
+ * left, if a lane is free to lend it its place: a short request then waits for
+ * no thread to wake up but those that help. More callers than lanes do not: a
+ * lane that goes from job to job need not be woken. Called and returns with the
+ * lock held. */
+static void work_oneself(cr_lanes *lanes, const job *j) {
+    lane *l = lanes->company > lanes->n ? NULL : find_free(lanes);
+    if (!l || lanes->first != j)
+        return;
+    l->lent = true;
+    l->idle = false;
+    while (lanes->first == j)
+        score_next(l);
+    l->lent = false;
+    l->idle = true;
 }
 
 cr_status cr_lanes_run(cr_lanes *lanes, const cr_work *work, cr_error *error) {
@@ -331,14 +404,18 @@ cr_status cr_lanes_run(cr_lanes *lanes, const cr_work *work, cr_error *error) {
     j.tokens_left = j.tokens;
     pthread_cond_init(&j.finished, NULL);
     pthread_mutex_lock(&lanes->lock);
+    enter(lanes);
     if (lanes->last)
         lanes->last->behind = &j;
     else
         lanes->first = &j;
     lanes->last = &j;
-    pthread_cond_broadcast(&lanes->changed);
+    work_oneself(lanes, &j);
+    if (lanes->first)
+        call_idle(lanes, 1);
     while (j.next < work->n || j.n_out)
         pthread_cond_wait(&j.finished, &lanes->lock);
+    lanes->n_callers--;
     pthread_mutex_unlock(&lanes->lock);
     pthread_cond_destroy(&j.finished);
     return j.status;
@@ -394,9 +471,11 @@ cr_status cr_lanes_new(const cr_lanes_options *options, cr_lanes **out,
         return cr_fail_memory(error, bytes, "lanes");
     lanes->options = *options;
     lanes->n = n;
+    lanes->company = 1;
     lanes->bytes = bytes;
     pthread_mutex_init(&lanes->lock, NULL);
-    pthread_cond_init(&lanes->changed, NULL);
+    for (uint32_t i = 0; i < n; i++)
+        pthread_cond_init(&lanes->lane[i].wake, NULL);
     cr_status status = CR_OK;
     for (uint32_t i = 0; status == CR_OK && i < n; i++) {
         lane *l = &lanes->lane[i];
@@ -423,13 +502,15 @@ void cr_lanes_free(cr_lanes *lanes) {
         return;
     pthread_mutex_lock(&lanes->lock);
     lanes->stop = true;
-    pthread_cond_broadcast(&lanes->changed);
+    for (uint32_t i = 0; i < lanes->n; i++)
+        pthread_cond_signal(&lanes->lane[i].wake);
     pthread_mutex_unlock(&lanes->lock);
     for (uint32_t i = 0; i < lanes->n_started; i++)
         pthread_join(lanes->lane[i].thread, NULL);
-    for (uint32_t i = 0; i < lanes->n; i++)
+    for (uint32_t i = 0; i < lanes->n; i++) {
         lane_fini(&lanes->lane[i]);
-    pthread_cond_destroy(&lanes->changed);
+        pthread_cond_destroy(&lanes->lane[i].wake);
+    }
     pthread_mutex_destroy(&lanes->lock);
     cr_free(lanes);
 }

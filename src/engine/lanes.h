@@ -4,6 +4,8 @@
  * and waits in a first-come queue; a free lane claims some of its pairs, about
  * as many tokens as its backend likes, tokenizes them and scores them. When a
  * job is small and other lanes are idle, they form a team and split its rows.
+ * The caller's thread takes the place of a lane that is idle, so that n lanes
+ * never are more than n threads at work.
  * (The server has a queue of its own, with fairness and deadlines, and does
  * not use this one.) Scoring allocates nothing.
  *
@@ -33,13 +35,15 @@ typedef struct cr_work {
     size_t logit_step; /* in bytes */
 } cr_work;
 
-/* Starts one thread a lane of the backend. */
+/* Starts one thread a lane of the backend, in the caller's floating-point
+ * environment. */
 cr_status cr_lanes_new(const cr_lanes_options *options, cr_lanes **lanes,
                        cr_error *error);
 /* No cr_lanes_run may be going on. */
 void cr_lanes_free(cr_lanes *lanes);
 
-/* Blocks until all pairs are scored, or the first failure. */
+/* Blocks until all pairs are scored, or the first failure. The caller's
+ * floating-point environment must be that of cr_lanes_new. */
 cr_status cr_lanes_run(cr_lanes *lanes, const cr_work *work, cr_error *error);
 
 /* What was scored since the lanes were made. */

@@ -6,6 +6,7 @@
 #include "engine/activation.h"
 #include "engine/lanes.h"
 
+#include <fenv.h>
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
@@ -113,6 +114,18 @@ static cr_status open_parts(cr_ranker *r, const cr_options *o,
     return status;
 }
 
+/* What a caller rounds to, and whether it flushes to zero, is its own affair:
+ * scores are those of the default, of any thread. Weights are converted and
+ * threads made in it as well. */
+static fenv_t enter_arithmetic(void) {
+    fenv_t callers;
+    fegetenv(&callers);
+    fesetenv(FE_DFL_ENV);
+    return callers;
+}
+
+static void leave_arithmetic(fenv_t callers) { fesetenv(&callers); }
+
 cr_status cr_ranker_open(const cr_options *given, cr_ranker **ranker,
                          cr_error *error) {
     cr_options options;
@@ -126,7 +139,9 @@ cr_status cr_ranker_open(const cr_options *given, cr_ranker **ranker,
     if (!r)
         return cr_fail_memory(error, sizeof *r, "a ranker");
     r->process = getpid();
+    fenv_t callers = enter_arithmetic();
     status = open_parts(r, &options, error);
+    leave_arithmetic(callers);
     if (status != CR_OK)
         cr_ranker_close(r);
     else
@@ -212,9 +227,11 @@ static cr_status score_labels(cr_ranker *r, const cr_pair *pairs, size_t n,
                     .n = n,
                     .logits = scores,
                     .logit_step = n_labels * sizeof *scores};
+    fenv_t callers = enter_arithmetic();
     cr_status status = run(r, &work, error);
     for (size_t i = 0; status == CR_OK && i < n * n_labels; i++)
         scores[i] = cr_activate(r->activation, scores[i]);
+    leave_arithmetic(callers);
     return status;
 }
 
@@ -245,8 +262,10 @@ cr_status cr_apply_activation(cr_activation activation, float *values, size_t n,
                        "activation %d cannot be applied: name one, such as "
                        "model_activation of cr_ranker_get_info",
                        (int)activation);
+    fenv_t callers = enter_arithmetic();
     for (size_t i = 0; i < n; i++)
         values[i] = cr_activate(activation, values[i]);
+    leave_arithmetic(callers);
     return CR_OK;
 }
 
@@ -269,17 +288,19 @@ cr_status cr_rank(cr_ranker *r, cr_text query, const cr_text *passages,
                     .n = n,
                     .logits = &ranked[0].score,
                     .logit_step = sizeof *ranked};
+    fenv_t callers = enter_arithmetic();
     status = run(r, &work, error);
-    if (status != CR_OK)
-        return status;
-    for (size_t i = 0; i < n; i++)
+    for (size_t i = 0; status == CR_OK && i < n; i++)
         ranked[i].index = i;
     /* Logits are sorted, because distinct logits may have equal scores. */
-    qsort(ranked, n, sizeof *ranked, by_score_then_index);
-    for (size_t i = 0; i < n; i++)
+    if (status == CR_OK)
+        qsort(ranked, n, sizeof *ranked, by_score_then_index);
+    for (size_t i = 0; status == CR_OK && i < n; i++)
         ranked[i].score = cr_activate(r->activation, ranked[i].score);
-    *n_ranked = top_n && top_n < n ? top_n : n;
-    return CR_OK;
+    leave_arithmetic(callers);
+    if (status == CR_OK)
+        *n_ranked = top_n && top_n < n ? top_n : n;
+    return status;
 }
 
 /* ---- Tokenizing --------------------------------------------------------- */

@@ -5,6 +5,9 @@
 
 /* Turns of waiting before the core is offered to somebody else. */
 enum { SPINS = 20000 };
+/* Rows that members should have at least. Two are worth it from 4 on: 1.2 to
+ * 1.8 times faster than one lane on pairs of 10 to 23 tokens. */
+enum { MIN_MEMBER_TOKENS = 12, MIN_TEAM_TOKENS = 8 };
 
 static void relax(void) {
 #if defined(__x86_64__)
@@ -14,18 +17,25 @@ static void relax(void) {
 #endif
 }
 
+uint32_t cr_team_worth(uint64_t tokens) {
+    uint64_t most = tokens / MIN_MEMBER_TOKENS;
+    if (most < 2)
+        most = tokens < MIN_TEAM_TOKENS ? 1 : 2;
+    return most > CR_TEAM_MAX ? CR_TEAM_MAX : (uint32_t)most;
+}
+
 void cr_team_init_alone(cr_team *team, uint32_t lane) {
     team->n_members = 1;
     team->lanes[0] = lane;
-    atomic_init(&team->arrived, 0);
-    atomic_init(&team->turn, 0);
 }
 
 void cr_team_meet(cr_team *team) {
-    if (team->n_members == 1)
+    /* Not after arriving: the leader may be making another team then. */
+    const uint32_t n_members = team->n_members;
+    if (n_members == 1)
         return;
     uint32_t turn = atomic_load(&team->turn);
-    if (atomic_fetch_add(&team->arrived, 1) + 1 == team->n_members) {
+    if (atomic_fetch_add(&team->arrived, 1) + 1 == n_members) {
         atomic_store(&team->arrived, 0);
         atomic_store(&team->turn, turn + 1);
         return;

@@ -2,7 +2,9 @@
  *
  * Waiting spins for a short while and then yields, because parts between two
  * barriers are tens of microseconds long and lanes have cores of their own.
- * The leader makes the team and may reuse it when all members have left. */
+ * The leader makes the team, from a structure that was 0 at first, and may make
+ * the next of it as soon as its own last cr_team_meet returns: a member that is
+ * slow to leave that one only waits for a turn that has come. */
 #ifndef CR_ENGINE_TEAM_H
 #define CR_ENGINE_TEAM_H
 
@@ -18,6 +20,9 @@ typedef struct cr_team {
     _Atomic uint32_t arrived;
     _Atomic uint32_t turn;
 } cr_team;
+
+/* How many members a group of so many tokens is worth, its leader included. */
+uint32_t cr_team_worth(uint64_t tokens);
 
 /* A team of this one lane. */
 void cr_team_init_alone(cr_team *team, uint32_t lane);

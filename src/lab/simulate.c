@@ -3,6 +3,7 @@
 
 #include "base/mem.h"
 #include "base/random.h"
+#include "engine/team.h"
 #include "lab/balancer.h"
 #include "sched/dispatch.h"
 
@@ -207,7 +208,7 @@ static cr_status start_group(simulation *s, replica *r, group *g, bool team) {
     }
     g->members = 1;
     if (team && r->dispatch.queue.n_pairs == 0) {
-        uint32_t most = cr_dispatch_team(tokens);
+        uint32_t most = cr_team_worth(tokens);
         g->members = most < r->idle ? most : r->idle;
     }
     g->replica = r;

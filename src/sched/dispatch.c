@@ -2,9 +2,6 @@
  * says whose. */
 #include "sched/dispatch.h"
 
-/* Rows that a team's member should have. */
-enum { MIN_MEMBER_TOKENS = 12 };
-
 void cr_dispatch_init(cr_dispatch *d, const cr_batching *batching,
                       uint32_t quantum) {
     *d = (cr_dispatch){.batching = *batching};
@@ -75,9 +72,4 @@ cr_dispatch_answer cr_dispatch_take(cr_dispatch *d, int64_t now_ns,
         return answer;
     }
     return answer;
-}
-
-uint32_t cr_dispatch_team(uint64_t tokens) {
-    uint64_t most = tokens / MIN_MEMBER_TOKENS;
-    return most > CR_TEAM_MAX ? CR_TEAM_MAX : most ? (uint32_t)most : 1;
 }

@@ -38,8 +38,4 @@ void cr_dispatch_fini(cr_dispatch *dispatch);
 cr_dispatch_answer cr_dispatch_take(cr_dispatch *dispatch, int64_t now_ns,
                                     uint32_t idle_lanes, cr_slice *slices);
 
-/* How many lanes may work as a team on a group, its leader included, were all
- * idle. */
-uint32_t cr_dispatch_team(uint64_t tokens);
-
 #endif

@@ -6,6 +6,7 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -112,12 +113,13 @@ static void a_team_fails_as_one(void **state) {
 typedef struct caller {
     pthread_t thread;
     size_t n; /* pairs a call */
+    int n_calls;
     int n_right, n_failed, n_wrong;
 } caller;
 
 static void *call_often(void *argument) {
     caller *c = argument;
-    for (int i = 0; i < CALLS; i++) {
+    for (int i = 0; i < c->n_calls; i++) {
         float got[MANY];
         cr_error error = {.status = CR_OK};
         cr_status status = run(c->n, got, &error);
@@ -132,6 +134,18 @@ static void *call_often(void *argument) {
     return NULL;
 }
 
+static void run_callers(caller *callers, size_t n) {
+    for (size_t i = 0; i < n; i++)
+        assert_int_equal(
+            pthread_create(&callers[i].thread, NULL, call_often, &callers[i]),
+            0);
+}
+
+static void join_callers(const caller *callers, size_t n) {
+    for (size_t i = 0; i < n; i++)
+        pthread_join(callers[i].thread, NULL);
+}
+
 /* A group holds pairs of one call, so each fault ends one call. */
 static void callers_do_not_share_a_fault(void **state) {
     (void)state;
@@ -139,13 +153,12 @@ static void callers_do_not_share_a_fault(void **state) {
     int n_failed = 0, n_right = 0;
     faulty_reset(0, 5, false);
     for (size_t i = 0; i < CALLERS; i++) {
-        callers[i] = (caller){.n = i % 2 ? 1 + i : 20 * i + 1};
-        assert_int_equal(
-            pthread_create(&callers[i].thread, NULL, call_often, &callers[i]),
-            0);
+        callers[i] =
+            (caller){.n = i % 2 ? 1 + i : 20 * i + 1, .n_calls = CALLS};
     }
+    run_callers(callers, CALLERS);
+    join_callers(callers, CALLERS);
     for (size_t i = 0; i < CALLERS; i++) {
-        pthread_join(callers[i].thread, NULL);
         assert_int_equal(callers[i].n_wrong, 0);
         n_failed += callers[i].n_failed;
         n_right += callers[i].n_right;
@@ -157,11 +170,59 @@ static void callers_do_not_share_a_fault(void **state) {
     expect_scored(MANY);
 }
 
+/* A caller that has company leaves lanes to it: no team of all, though all but
+ * one are idle. */
+static void company_is_left_its_lanes(void **state) {
+    (void)state;
+    caller two[2] = {{.n = 12, .n_calls = 1}, {.n = 12, .n_calls = 1}};
+    faulty_reset(2, 0, true); /* the second group's team is told */
+    run_callers(&two[0], 1);
+    faulty_wait_held(1);
+    run_callers(&two[1], 1);
+    faulty_wait_held(2);
+    faulty_release();
+    join_callers(two, 2);
+    assert_int_equal(two[0].n_right, 1);
+    assert_int_equal(two[1].n_failed, 1);
+    assert_int_equal(faulty.most_members, 1);
+    faulty_reset(0, 0, false);
+}
+
+/* However callers and lanes came in each other's way before: a lane that was
+ * called and found nothing must come again. Pairs too short for a team, so that
+ * every call needs a lane of its own. */
+static void no_lane_is_forgotten(void **state) {
+    (void)state;
+    enum { ROUNDS = 100, CROWD = 3 * LANES };
+    static const int LIMIT_SECONDS = 240;
+    alarm(LIMIT_SECONDS); /* a lane that does not come is waited for */
+    for (int round = 0; round < ROUNDS; round++) {
+        caller crowd[CROWD], few[LANES];
+        for (size_t i = 0; i < CROWD; i++)
+            crowd[i] = (caller){.n = 1, .n_calls = 10 * CALLS};
+        for (size_t i = 0; i < LANES; i++)
+            few[i] = (caller){.n = 1, .n_calls = 1};
+        faulty_reset(0, 0, false);
+        run_callers(crowd, CROWD);
+        join_callers(crowd, CROWD);
+        faulty_reset(0, 0, true);
+        run_callers(few, LANES);
+        faulty_wait_held(LANES);
+        faulty_release();
+        join_callers(few, LANES);
+        for (size_t i = 0; i < LANES; i++)
+            assert_int_equal(few[i].n_right, 1);
+    }
+    alarm(0);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_call_fails_and_the_next_works),
         cmocka_unit_test(a_team_fails_as_one),
         cmocka_unit_test(callers_do_not_share_a_fault),
+        cmocka_unit_test(company_is_left_its_lanes),
+        cmocka_unit_test(no_lane_is_forgotten),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

@@ -5,6 +5,7 @@
 
 #include "base/mem.h"
 
+#include <fenv.h>
 #include <math.h>
 #include <pthread.h>
 #include <setjmp.h>
@@ -225,6 +226,58 @@ static void many_callers_share_a_ranker(void **state) {
         assert_true(callers[i].same);
     }
     cr_ranker_close(r);
+}
+
+/* Of any rounding, on a small stack. */
+typedef struct odd_caller {
+    cr_ranker *ranker;
+    const cr_pair *pairs;
+    float *got;
+    int rounding, rounding_after;
+} odd_caller;
+
+static void *call_oddly(void *context) {
+    odd_caller *c = context;
+    fesetround(c->rounding);
+    for (size_t i = 0; i < 8; i++)
+        score(c->ranker, &c->pairs[i], 1, &c->got[i]);
+    score(c->ranker, c->pairs + 8, N - 8, c->got + 8);
+    c->rounding_after = fegetround();
+    return NULL;
+}
+
+static void the_calling_thread_does_not_matter(void **state) {
+    (void)state;
+    static char store[N][TEXT_BYTES];
+    cr_pair pairs[N];
+    float want[N], got[N];
+    make_pairs(pairs, store);
+    static const struct {
+        const char *dtype;
+        int rounding;
+    } ODD[] = {{"fp32", FE_UPWARD}, {"int8", FE_TOWARDZERO}};
+    for (size_t i = 0; i < (under_exact() ? 2 : 1); i++) {
+        cr_ranker *usual = open_as(2, NULL, ODD[i].dtype);
+        score(usual, pairs, N, want);
+        cr_ranker_close(usual);
+        fesetround(ODD[i].rounding); /* which new threads inherit */
+        cr_ranker *r = open_as(2, NULL, ODD[i].dtype);
+        odd_caller odd = {.ranker = r,
+                          .pairs = pairs,
+                          .got = got,
+                          .rounding = ODD[i].rounding};
+        pthread_attr_t small;
+        pthread_attr_init(&small);
+        assert_int_equal(pthread_attr_setstacksize(&small, 128 * 1024), 0);
+        pthread_t thread;
+        assert_int_equal(pthread_create(&thread, &small, call_oddly, &odd), 0);
+        pthread_join(thread, NULL);
+        pthread_attr_destroy(&small);
+        fesetround(FE_TONEAREST);
+        assert_int_equal(odd.rounding_after, ODD[i].rounding);
+        assert_alike(want, got, N);
+        cr_ranker_close(r);
+    }
 }
 
 /* ---- Memory ------------------------------------------------------------- */
@@ -505,6 +558,7 @@ int main(void) {
         cmocka_unit_test(precisions_keep_the_promise_too),
         cmocka_unit_test(score_is_alike_on_every_isa),
         cmocka_unit_test(many_callers_share_a_ranker),
+        cmocka_unit_test(the_calling_thread_does_not_matter),
         cmocka_unit_test(scoring_allocates_nothing),
         cmocka_unit_test(odd_texts_have_scores),
         cmocka_unit_test(a_long_query_is_cut_as_the_longer_side),
