@@ -57,6 +57,10 @@ class Bulk:
             finally:
                 with contextlib.suppress(ProcessLookupError):
                     os.killpg(process.pid, signal.SIGKILL)
+                # Ray's workers are in sessions of their own, and may finish a
+                # part before they notice.
+                home = b"HOME=" + os.fsencode(self.environment["HOME"])
+                wait_for(lambda: not kill_all(home))
 
     def end(self, process):
         """Its exit status and the lines of its standard error."""
@@ -132,6 +136,18 @@ def parent(process):
 def command(process):
     data = pathlib.Path(f"/proc/{process}/cmdline").read_bytes()
     return data.replace(b"\0", b" ").decode()
+
+
+def kill_all(variable):
+    """kill -9 to all processes with this variable in their environment, which
+    a zombie has no more. How many there were."""
+    found = 0
+    for folder in pathlib.Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if variable in (folder / "environ").read_bytes().split(b"\0"):
+                os.kill(int(folder.name), signal.SIGKILL)
+                found += 1
+    return found
 
 
 def kill_one(out, engine):
