@@ -49,6 +49,20 @@ def differences(want, got, where="$"):
     return [] if want == got else [f"{where}: {got!r} instead of {want!r}"]
 
 
+def without_ties(answer, texts):
+    """The answer with the first index of each text in place of its own: equal
+    texts have equal scores, and so an order, on cpu alone."""
+    if BACKEND == "cpu" or not texts:
+        return answer
+    if isinstance(answer, list):
+        return [without_ties(item, texts) for item in answer]
+    if isinstance(answer, dict):
+        return {key: texts.index(texts[value]) if key == "index"
+                else without_ties(value, texts)
+                for key, value in answer.items()}
+    return answer
+
+
 @pytest.mark.parametrize("path", FIXTURES, ids=lambda p: p.stem)
 def test_fixture(server, path):
     fixture = json.loads(path.read_text())
@@ -65,7 +79,10 @@ def test_fixture(server, path):
     if "text" in want:
         assert want["text"] in ("<any>", got.data.decode())
     else:
-        assert not differences(want["body"], got.json), got.data
+        asked = body if isinstance(body, dict) else {}
+        texts = asked.get("documents") or asked.get("texts")
+        assert not differences(without_ties(want["body"], texts),
+                               without_ties(got.json, texts)), got.data
 
 
 def test_there_are_fixtures():

@@ -84,7 +84,8 @@ def test_scores_are_those_of_the_program(server, crossrank):
                  {"queries": [QUERY] * len(texts), "documents": texts}):
         got = server.post("/score", body).json["data"]
         assert [item["index"] for item in got] == list(range(len(texts)))
-        assert [item["score"] for item in got] == pytest.approx(want, abs=1e-6)
+        assert [item["score"] for item in got] == pytest.approx(
+            want, abs=1e-6 if BACKEND == "cpu" else 1e-3)
 
 
 def test_scores_do_not_depend_on_load(server):
