@@ -276,6 +276,16 @@ static int by_score_then_index(const void *a, const void *b) {
     return x->index < y->index ? -1 : x->index > y->index;
 }
 
+/* From logits in the order of the passages to scores in their own. Logits are
+ * sorted, because distinct logits may have equal scores. */
+static void order(cr_ranked *ranked, size_t n, cr_activation activation) {
+    for (size_t i = 0; i < n; i++)
+        ranked[i].index = i;
+    qsort(ranked, n, sizeof *ranked, by_score_then_index);
+    for (size_t i = 0; i < n; i++)
+        ranked[i].score = cr_activate(activation, ranked[i].score);
+}
+
 cr_status cr_rank(cr_ranker *r, cr_text query, const cr_text *passages,
                   size_t n, size_t top_n, cr_ranked *ranked, size_t *n_ranked,
                   cr_error *error) {
@@ -290,16 +300,11 @@ cr_status cr_rank(cr_ranker *r, cr_text query, const cr_text *passages,
                     .logit_step = sizeof *ranked};
     fenv_t callers = enter_arithmetic();
     status = run(r, &work, error);
-    for (size_t i = 0; status == CR_OK && i < n; i++)
-        ranked[i].index = i;
-    /* Logits are sorted, because distinct logits may have equal scores. */
-    if (status == CR_OK)
-        qsort(ranked, n, sizeof *ranked, by_score_then_index);
-    for (size_t i = 0; status == CR_OK && i < n; i++)
-        ranked[i].score = cr_activate(r->activation, ranked[i].score);
-    leave_arithmetic(callers);
-    if (status == CR_OK)
+    if (status == CR_OK) {
+        order(ranked, n, r->activation);
         *n_ranked = top_n && top_n < n ? top_n : n;
+    }
+    leave_arithmetic(callers);
     return status;
 }
 

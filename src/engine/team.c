@@ -5,8 +5,8 @@
 
 /* Turns of waiting before the core is offered to somebody else. */
 enum { SPINS = 20000 };
-/* Rows that members should have at least. Two are worth it from 4 on: 1.2 to
- * 1.8 times faster than one lane on pairs of 10 to 23 tokens. */
+/* Rows that members should have at least; two are worth it with 4 each
+ * (docs/SPEED.md, "Lanes"). */
 enum { MIN_MEMBER_TOKENS = 12, MIN_TEAM_TOKENS = 8 };
 
 static void relax(void) {
