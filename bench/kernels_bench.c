@@ -112,7 +112,6 @@ static void run_product(const bench_case *c, const weights *w, size_t turn) {
         return;
     }
     cr_gemm g = {.a = c->dtype == CR_FP32 ? numbers : converted,
-                 .a_step = c->k * ops->a_bytes,
                  .a_scales = row_scales,
                  .m = ROWS,
                  .b = {.k = c->k,

@@ -51,10 +51,22 @@ static inline void tile_release(void) { __asm__ volatile("tilerelease"); }
 /* c += a b: rows of a times columns of b, whose rows hold a lane's terms. */
 #define tile_dot_bf16(c, a, b)                                                 \
     __asm__ volatile("tdpbf16ps %%tmm" #b ", %%tmm" #a ", %%tmm" #c : :)
-/* Unsigned bytes of a, signed ones of b. */
+/* Signed bytes of both. */
 #define tile_dot_int8(c, a, b)                                                 \
-    __asm__ volatile("tdpbusd %%tmm" #b ", %%tmm" #a ", %%tmm" #c : :)
+    __asm__ volatile("tdpbssd %%tmm" #b ", %%tmm" #a ", %%tmm" #c : :)
 
 #endif
+
+/* All tiles full but the first six, which have `rows`: sums and what is to the
+ * left of a dot, whose time is that of its rows. */
+static inline void tile_configure_rows(size_t rows) {
+    enum { TILES = 8, RIGHT = 6 };
+    tile_shapes shapes = {.palette = 1};
+    for (size_t i = 0; i < TILES; i++) {
+        shapes.rows[i] = i < RIGHT ? (uint8_t)rows : TILE_ROWS;
+        shapes.row_bytes[i] = TILE_BYTES;
+    }
+    tile_configure(&shapes);
+}
 
 #endif

@@ -69,10 +69,13 @@ static size_t find_avx512(const cr_kernels **list) {
     amx.name = "amx";
     amx.gemm[CR_BF16] = &cr_gemm_bf16_amx_avx512;
     amx.gemm[CR_INT8] = &cr_gemm_int8_amx_avx512;
-    if (has_amx())
-        list[n++] = &amx;
+    amx.attention_reads = CR_RESULT_BF16;
+    amx.attention_bf16 = cr_attention_bf16_amx_avx512;
     bool vnni = __builtin_cpu_supports("avx512vnni");
-    if (vnni && __builtin_cpu_supports("avx512bf16"))
+    bool bf16 = vnni && __builtin_cpu_supports("avx512bf16");
+    if (bf16 && has_amx())
+        list[n++] = &amx;
+    if (bf16)
         list[n++] = &avx512_bf16;
     if (vnni)
         list[n++] = &avx512_vnni;
@@ -187,7 +190,25 @@ const char *cr_dtype_name(cr_dtype dtype) {
     return dtype_names[dtype];
 }
 
+static size_t up_to(size_t n, size_t multiple) {
+    return (n + multiple - 1) / multiple * multiple;
+}
+
+size_t cr_gemm_block(const cr_gemm_ops *ops, size_t m) {
+    size_t n = (m + ops->block - 1) / ops->block;
+    return n > 1 ? up_to((m + n - 1) / n, ops->cut) : ops->block;
+}
+
+size_t cr_gemm_a_bytes(const cr_gemm_ops *ops, size_t m, size_t k) {
+    return up_to(m, ops->row_step) * up_to(k, ops->a_terms) * ops->a_bytes;
+}
+
 size_t cr_attention_scratch_floats(size_t length, size_t head_width) {
-    size_t end = (length + CR_PANEL - 1) / CR_PANEL * CR_PANEL;
-    return end * (head_width + CR_MOST_ROWS);
+    /* fp32: keys, and scores of the rows at once. */
+    size_t fp32 = up_to(length, CR_PANEL) * (head_width + (size_t)CR_MOST_ROWS);
+    /* bf16: keys, values and weights, queries and results; tiles need less. */
+    size_t queries = CR_MOST_QUERIES;
+    size_t bf16 = up_to(length, CR_HEAD_TERMS) * (2 * head_width + queries) +
+                  2 * head_width * queries;
+    return fp32 > bf16 ? fp32 : bf16;
 }

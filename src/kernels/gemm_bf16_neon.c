@@ -3,6 +3,7 @@
  * The instruction rounds to odd and treats subnormal numbers as zero, so its
  * bits are its own; they depend on a pair alone. */
 #include "kernels/bf16_pairs.h"
+#include "kernels/bf16_rows.h"
 #include "kernels/sums_f32.h"
 
 enum { CR_A_BYTES = 2, CR_B_BYTES = 2 };

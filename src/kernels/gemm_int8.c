@@ -3,9 +3,9 @@
  * Integers of 8 bits are kept in 16, because the 8-bit multiply-add of AVX2
  * saturates: two products of 128 times 127 in a 32-bit sum are always exact.
  * Twice the terms an instruction that fp32 has. */
-#include "kernels/sums_int32.h"
+enum { CR_A_BYTES = 2, CR_B_BYTES = 2, CR_SHIFT = 0 };
 
-enum { CR_A_BYTES = 2, CR_B_BYTES = 2 };
+#include "kernels/sums_int32.h"
 
 CR_INLINE v16i add_products(v16i sum, v16i a, v16i b) {
     return v16i_dot2(sum, a, b);

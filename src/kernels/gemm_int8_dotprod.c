@@ -3,7 +3,7 @@
 
 enum { CR_A_BYTES = 1, CR_B_BYTES = 1, CR_LANE_TERMS = 4, CR_SHIFT = 0 };
 
-#include "kernels/int8_bytes.h"
+#include "kernels/int8_rows.h"
 #include "kernels/sums_int32.h"
 
 CR_INLINE v16i add_products(v16i sum, v16i a, v16i b) {

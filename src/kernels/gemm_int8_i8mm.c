@@ -10,7 +10,7 @@ enum { CR_A_BYTES = 1, CR_B_BYTES = 1, CR_LANE_TERMS = 8, CR_SHIFT = 0 };
 
 #define CR_K_STEP 192
 
-#include "kernels/int8_bytes.h"
+#include "kernels/int8_rows.h"
 #include "kernels/sums_int32.h"
 
 enum { ROW_PAIRS = (CR_ROWS + 1) / 2, COLUMN_PAIRS = CR_PANEL / 2 };

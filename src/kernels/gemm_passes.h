@@ -16,6 +16,10 @@
 #include "kernels/gemm_finish.h"
 #include "kernels/tile.h"
 
+/* 96 x 1536 floats are 576 KB, the second cache of today's cores; fewer rows
+ * read the weights more often. Measured: 64 to 192 are within 3 %. */
+enum { CR_BLOCK = 96, CR_CUT = CR_BLOCK };
+enum { CR_SUMS_APART = false, CR_ROW_STEP = 1, CR_A_TERMS = CR_PANEL };
 /* Terms of k in one pass: 24 KB of a panel. */
 enum { CR_K_CHUNK = 24 * 1024 / (CR_PANEL * CR_B_BYTES) };
 /* Terms between two rounds of fetching, few enough that a round is a line or
@@ -68,12 +72,13 @@ static const char *fetch_share(const pass *p, size_t tile, size_t *lines) {
 CR_INLINE void run_tile(const pass *p, size_t row, const size_t rows,
                         const size_t panels) {
     const cr_gemm *g = p->g;
-    cr_tile t = {.a = (const char *)g->a + row * g->a_step + p->k0 * CR_A_BYTES,
-                 .a_step = g->a_step,
+    const size_t a_step = g->b.k * CR_A_BYTES;
+    cr_tile t = {.a = (const char *)g->a + row * a_step + p->k0 * CR_A_BYTES,
+                 .a_step = a_step,
                  .b = panel_at(g, p->column, p->k0),
                  .panel_step = g->b.k * CR_PANEL * CR_B_BYTES,
                  .b_step = 4 / CR_A_BYTES * CR_PANEL * CR_B_BYTES};
-    float *c = g->c + row * g->ldc + p->column;
+    float *c = (float *)g->c + row * g->ldc + p->column;
     cr_sum sum[CR_ROWS][CR_PANELS];
     CR_UNROLL
     for (size_t i = 0; i < rows; i++) {
@@ -117,8 +122,17 @@ CR_INLINE void run_tile(const pass *p, size_t row, const size_t rows,
 /* What becomes of a tile's finished sums, which still lie in the nearest
  * cache: cheaper than having it in every tile's code. */
 static void finish_tile(const pass *p, size_t row, size_t rows, size_t panels) {
+    const cr_gemm *g = p->g;
+    size_t end = p->column + panels * CR_PANEL;
     for (size_t i = row; i < row + rows; i++)
-        finish_row(p->g, i, p->column, panels);
+        for (size_t j = p->column; j < end; j += CR_PANEL) {
+            float *c = (float *)g->c + i * g->ldc + j;
+            v16 x = finish_sums(g, i, j, sum_load(c));
+            x = finish_epilogue(x, g->epilogue);
+            if (g->residual)
+                x = v16_add(x, v16_load(g->residual + i * g->ld_residual + j));
+            v16_store(c, x);
+        }
 }
 
 /* Points the pass at what comes after it, and shares that between its tiles. */

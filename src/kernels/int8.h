@@ -60,12 +60,16 @@ CR_INLINE cr_int8_row cr_int8_scale(const float *x, size_t k,
     return (cr_int8_row){factor, shift};
 }
 
+/* Sixteen numbers of the row at x in steps, to be rounded. */
+CR_INLINE v16 cr_int8_steps(const float *x, cr_int8_row row) {
+    return v16_add(v16_mul(v16_load(x), v16_set(row.factor)),
+                   v16_set(row.shift));
+}
+
 /* Sixteen integers of the row at x. */
 CR_INLINE v16i cr_int8_of_row(const float *x, cr_int8_row row) {
-    v16 y =
-        v16_add(v16_mul(v16_load(x), v16_set(row.factor)), v16_set(row.shift));
-    return v16_to_int(
-        v16_min(v16_max(y, v16_set(CR_INT8_LEAST)), v16_set(CR_INT8_MOST)));
+    v16 y = v16_max(cr_int8_steps(x, row), v16_set(CR_INT8_LEAST));
+    return v16_to_int(v16_min(y, v16_set(CR_INT8_MOST)));
 }
 
 /* The scale of one column of a panel, whose terms are 16 floats apart, and in
@@ -88,8 +92,9 @@ static inline int8_t cr_int8_of(float x, float factor) {
 /* Sums to floats: (sum - offset) * (row scale * column scale) + bias - zero *
  * column sum. */
 CR_INLINE v16 cr_int8_finish(const cr_gemm *g, size_t row, size_t column,
-                             v16i sum) {
-    v16i exact = v16i_sub(sum, v16i_load(g->b.offsets + column));
+                             v16i sum, const bool shifted) {
+    v16i exact =
+        shifted ? v16i_sub(sum, v16i_load(g->b.offsets + column)) : sum;
     v16 scale = v16_mul(v16_set(g->a_scales[row].scale),
                         v16_load(g->b.scales + column));
     v16 rest =

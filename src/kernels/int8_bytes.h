@@ -1,9 +1,9 @@
 /* int8 as bytes: what instructions read that multiply many terms at once.
  *
  * Terms of a column lie next to each other in groups, as many as an
- * instruction adds up. VNNI and AMX take unsigned activations, which are
- * stored that much too large; what it adds to a column's sums is known when
- * its weights are packed, and taken away at the end.
+ * instruction adds up. VNNI takes unsigned activations, which are stored that
+ * much too large; what it adds to a column's sums is known when its weights are
+ * packed, and taken away at the end.
  *
  * The including file defines, before inclusion:
  *   CR_LANE_TERMS   terms of a group
@@ -13,19 +13,12 @@
 
 #include "kernels/int8.h"
 
-static void convert(const float *x, size_t ld, size_t m, size_t k, void *a,
-                    cr_row_scale *scales) {
-    for (size_t row = 0; row < m; row++) {
-        const float *from = x + row * ld;
-        uint8_t *to = (uint8_t *)a + row * k;
-        cr_int8_row how = cr_int8_scale(from, k, &scales[row]);
-        for (size_t i = 0; i < k; i += CR_PANEL) {
-            int32_t q[CR_PANEL];
-            v16i_store(q, cr_int8_of_row(from + i, how));
-            for (size_t lane = 0; lane < CR_PANEL; lane++)
-                to[i + lane] = (uint8_t)(q[lane] + CR_SHIFT);
-        }
-    }
+/* Sixteen activations of a row as bytes. */
+CR_INLINE void store_bytes(uint8_t *to, const float *from, cr_int8_row how) {
+    int32_t q[CR_PANEL];
+    v16i_store(q, cr_int8_of_row(from, how));
+    for (size_t lane = 0; lane < CR_PANEL; lane++)
+        to[lane] = (uint8_t)(q[lane] + CR_SHIFT);
 }
 
 /* Panels of [k / CR_LANE_TERMS][16][CR_LANE_TERMS]. */

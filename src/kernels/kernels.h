@@ -51,27 +51,44 @@ typedef struct cr_row_scale {
     float scale, zero;
 } cr_row_scale;
 
+/* What a product leaves. */
+typedef enum cr_result {
+    CR_RESULT_FP32,     /* rows of float */
+    CR_RESULT_BF16,     /* rows of uint16_t; of products that are `apart` */
+    CR_RESULT_CONVERTED /* what convert would make of n columns of them; of bf16
+                           products that are `apart` */
+} cr_result;
+
 /* c[m][n] = epilogue(a[m][k] b[k][n] + bias[n]) + residual[m][n], for the
  * columns of b that `b` names. */
 typedef struct cr_gemm {
-    const void *a; /* [m] rows as the table's convert leaves them */
-    size_t a_step; /* bytes from row to row */
+    const void *a;                /* [m][k] as the table's convert leaves it */
     const cr_row_scale *a_scales; /* [m] of int8, else unused */
     size_t m;                     /* may be 0 */
     cr_matrix b;
-    const float *residual; /* [m][ld_residual] or NULL; not c */
+    const float *residual; /* [m][ld_residual] or NULL; c if `apart` */
     size_t ld_residual;
-    float *c; /* [m][ldc] */
-    size_t ldc;
+    void *c;    /* as `result` says, on a boundary of 64 bytes if converted */
+    size_t ldc; /* elements from row to row, if not converted */
+    cr_result result;
     cr_epilogue epilogue;
 } cr_gemm;
 
-/* A matrix product in one precision. */
+/* A matrix product in one precision. Converted activations are in a form of
+ * its own; they take cr_gemm_a_bytes, and a part of them that begins at a
+ * multiple of row_step begins at that many rows' bytes. */
 typedef struct cr_gemm_ops {
-    bool fast;      /* by instructions made for it */
-    size_t a_bytes; /* of one converted activation */
-    size_t b_bytes; /* of one packed weight */
-    /* x[m][ld] float32 to rows of k * a_bytes; scales[m] only of int8. */
+    bool fast;       /* by instructions made for it */
+    bool apart;      /* sums are not kept in c before they are finished */
+    size_t row_step; /* rows that are converted and multiplied together */
+    size_t a_terms;  /* rows of a are padded to a multiple of this */
+    size_t a_bytes;  /* of one converted activation */
+    size_t b_bytes;  /* of one packed weight */
+    size_t block;    /* most rows to take at once, a multiple of row_step: as
+                        many as pay for reading the weights, and stay near */
+    size_t cut;      /* rows that blocks are cut at to be alike: block where
+                        what is left does not cost more than its part */
+    /* x[m][ld] float32 to a; scales[m] only of int8. */
     void (*convert)(const float *x, size_t ld, size_t m, size_t k, void *a,
                     cr_row_scale *scales);
     /* float32 panels[n / 16][k][16] to the packed form; scales[n], sums[n] and
@@ -97,10 +114,38 @@ typedef struct cr_attention_f32 {
     float *scratch; /* cr_attention_scratch_floats(length, head_width) */
 } cr_attention_f32;
 
+/* Rows of each block of m but the last, which may have less. */
+size_t cr_gemm_block(const cr_gemm_ops *ops, size_t m);
+
+/* Bytes of m converted rows of k activations. */
+size_t cr_gemm_a_bytes(const cr_gemm_ops *ops, size_t m, size_t k);
+
 /* Query rows that attention takes at once, in any table. */
 enum { CR_MOST_ROWS = 8 };
 
-/* Floats of scratch for sequences of up to `length` tokens. */
+/* The same with both factors of both products as bfloat16, in the order of sums
+ * that AMX has: of 32 terms, even and odd ones apart, then both to what is
+ * there. Alike to the bit in every table that is `fused`; softmax is float32.
+ * head_width is a multiple of CR_HEAD_TERMS. */
+typedef struct cr_attention_bf16 {
+    const void *qkv; /* [length][ld_qkv] of the table's attention_reads; where
+                        those are bfloat16, up to CR_HEAD_ROWS - 1 rows behind
+                        the last are read, whatever is in them */
+    size_t ld_qkv;
+    size_t length; /* tokens of the sequence, >= 1 */
+    size_t first_row, end_row;
+    size_t n_heads;
+    size_t head_width;
+    float scale; /* of q k^T, before softmax */
+    float *out;  /* [length][ld_out]; rows outside the range untouched */
+    size_t ld_out;
+    float *scratch; /* cr_attention_scratch_floats(length, head_width), on a
+                       boundary of 64 bytes */
+} cr_attention_bf16;
+
+enum { CR_HEAD_TERMS = 32, CR_HEAD_ROWS = 16, CR_MOST_QUERIES = 48 };
+
+/* Floats of scratch for sequences of up to `length` tokens, of either. */
 size_t cr_attention_scratch_floats(size_t length, size_t head_width);
 
 /* out = (x - mean) / sqrt(variance + eps) * gain + bias over the first
@@ -132,6 +177,8 @@ typedef struct cr_kernels {
     bool fused; /* has fused multiply-add: bit-equal with the others */
     const cr_gemm_ops *gemm[CR_N_DTYPES];
     void (*attention_f32)(const cr_attention_f32 *args);
+    cr_result attention_reads; /* what attention_bf16 does */
+    void (*attention_bf16)(const cr_attention_bf16 *args);
     void (*layer_norm)(const cr_layer_norm *args);
     void (*embedding)(const cr_embedding *args);
     /* y[i] = epilogue(x[i]), n a multiple of 16: for tests of the maths. */

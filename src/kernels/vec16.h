@@ -11,6 +11,7 @@
 #define CR_KERNELS_VEC16_H
 
 #include <math.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
@@ -61,6 +62,10 @@ CR_INLINE v16 v16_div(v16 a, v16 b) { return _mm512_div_ps(a, b); }
 CR_INLINE v16 v16_max(v16 a, v16 b) { return _mm512_max_ps(a, b); }
 CR_INLINE v16 v16_min(v16 a, v16 b) { return _mm512_min_ps(a, b); }
 CR_INLINE v16 v16_fma(v16 a, v16 b, v16 c) { return _mm512_fmadd_ps(a, b, c); }
+/* Cut to +-limit: the smaller by size, with the sign of a. */
+CR_INLINE v16 v16_within(v16 a, v16 limit) {
+    return _mm512_range_ps(a, limit, 2);
+}
 CR_INLINE v16 v16_round(v16 a) {
     return _mm512_roundscale_ps(a,
                                 _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
@@ -88,6 +93,35 @@ CR_INLINE v16i v16i_dot2(v16i sum, v16i a, v16i b) {
 CR_INLINE v16 v16_from_bf16(const uint16_t *p) {
     __m512i wide = _mm512_cvtepu16_epi32(_mm256_loadu_si256((const void *)p));
     return _mm512_castsi512_ps(_mm512_slli_epi32(wide, 16));
+}
+
+/* p 2^n cut to bfloat16, where the last bits of `whole` are n. */
+CR_INLINE v16 v16_scale_cut(v16 p, v16 whole) {
+    __m512i exponent = _mm512_slli_epi32(_mm512_castps_si512(whole), 23);
+    __m512i bits = _mm512_add_epi32(_mm512_castps_si512(p), exponent);
+    return _mm512_castsi512_ps(
+        _mm512_and_si512(bits, v16i_set((int32_t)0xffff0000u)));
+}
+/* The nearest bfloat16, ties to even; what is subnormal becomes 0. */
+CR_INLINE v16 v16_round_bf16(v16 a) {
+    __m512i bits = _mm512_castps_si512(a);
+    __m512i odd = _mm512_and_si512(_mm512_srli_epi32(bits, 16), v16i_set(1));
+    bits = _mm512_add_epi32(bits, _mm512_add_epi32(odd, v16i_set(0x7fff)));
+    bits = _mm512_and_si512(bits, v16i_set((int32_t)0xffff0000u));
+    __mmask16 normal =
+        _mm512_test_epi32_mask(_mm512_castps_si512(a), v16i_set(0x7f800000));
+    return _mm512_mask_blend_ps(normal, _mm512_setzero_ps(),
+                                _mm512_castsi512_ps(bits));
+}
+/* Even and odd lanes of a, then of b. */
+CR_INLINE void v16_unzip(v16 *a, v16 *b) {
+    static const int32_t even[] = {0,  2,  4,  6,  8,  10, 12, 14,
+                                   16, 18, 20, 22, 24, 26, 28, 30};
+    __m512i evens = v16i_load(even);
+    __m512i odds = _mm512_add_epi32(evens, v16i_set(1));
+    v16 low = *a;
+    *a = _mm512_permutex2var_ps(low, evens, *b);
+    *b = _mm512_permutex2var_ps(low, odds, *b);
 }
 
 #elif defined(CR_ISA_avx2)
@@ -198,6 +232,40 @@ CR_INLINE v16 v16_from_bf16(const uint16_t *p) {
     return CR_V16_BOTH(cr_from_bf16_8(p), cr_from_bf16_8(p + 8));
 }
 
+CR_INLINE __m256 cr_scale_cut8(__m256 p, __m256 whole) {
+    __m256i exponent = _mm256_slli_epi32(_mm256_castps_si256(whole), 23);
+    __m256i bits = _mm256_add_epi32(_mm256_castps_si256(p), exponent);
+    return _mm256_castsi256_ps(
+        _mm256_and_si256(bits, _mm256_set1_epi32((int32_t)0xffff0000u)));
+}
+CR_INLINE v16 v16_scale_cut(v16 p, v16 whole) {
+    return CR_V16_BOTH(cr_scale_cut8(p.lo, whole.lo),
+                       cr_scale_cut8(p.hi, whole.hi));
+}
+CR_INLINE __m256 cr_round_bf16_8(__m256 a) {
+    __m256i from = _mm256_castps_si256(a);
+    __m256i odd =
+        _mm256_and_si256(_mm256_srli_epi32(from, 16), _mm256_set1_epi32(1));
+    __m256i bits = _mm256_add_epi32(
+        from, _mm256_add_epi32(odd, _mm256_set1_epi32(0x7fff)));
+    bits = _mm256_and_si256(bits, _mm256_set1_epi32((int32_t)0xffff0000u));
+    __m256i exponent = _mm256_and_si256(from, _mm256_set1_epi32(0x7f800000));
+    __m256i none = _mm256_cmpeq_epi32(exponent, _mm256_setzero_si256());
+    return _mm256_castsi256_ps(_mm256_andnot_si256(none, bits));
+}
+CR_INLINE v16 v16_round_bf16(v16 a) {
+    return CR_V16_BOTH(cr_round_bf16_8(a.lo), cr_round_bf16_8(a.hi));
+}
+/* Even (which 0x88) or odd (0xdd) lanes of both halves. */
+#define CR_UNZIP8(a, which)                                                    \
+    _mm256_castpd_ps(_mm256_permute4x64_pd(                                    \
+        _mm256_castps_pd(_mm256_shuffle_ps((a).lo, (a).hi, which)), 0xd8))
+CR_INLINE void v16_unzip(v16 *a, v16 *b) {
+    v16 low = *a, high = *b;
+    *a = CR_V16_BOTH(CR_UNZIP8(low, 0x88), CR_UNZIP8(high, 0x88));
+    *b = CR_V16_BOTH(CR_UNZIP8(low, 0xdd), CR_UNZIP8(high, 0xdd));
+}
+
 #elif defined(CR_ISA_neon)
 
 #include <arm_neon.h>
@@ -281,6 +349,35 @@ CR_INLINE v16 v16_from_bf16(const uint16_t *p) {
     CR_V16_EACH(vreinterpretq_f32_u32(vshll_n_u16(vld1_u16(p + 4 * i), 16)));
 }
 
+CR_INLINE float32x4_t cr_scale_cut4(float32x4_t p, float32x4_t whole) {
+    uint32x4_t bits = vaddq_u32(vreinterpretq_u32_f32(p),
+                                vshlq_n_u32(vreinterpretq_u32_f32(whole), 23));
+    return vreinterpretq_f32_u32(vandq_u32(bits, vdupq_n_u32(0xffff0000u)));
+}
+CR_INLINE v16 v16_scale_cut(v16 p, v16 whole) {
+    CR_V16_EACH(cr_scale_cut4(p.q[i], whole.q[i]));
+}
+CR_INLINE float32x4_t cr_round_bf16_4(float32x4_t a) {
+    uint32x4_t from = vreinterpretq_u32_f32(a);
+    uint32x4_t odd = vandq_u32(vshrq_n_u32(from, 16), vdupq_n_u32(1));
+    uint32x4_t bits = vaddq_u32(from, vaddq_u32(odd, vdupq_n_u32(0x7fff)));
+    bits = vandq_u32(bits, vdupq_n_u32(0xffff0000u));
+    uint32x4_t normal = vtstq_u32(from, vdupq_n_u32(0x7f800000));
+    return vreinterpretq_f32_u32(vandq_u32(bits, normal));
+}
+CR_INLINE v16 v16_round_bf16(v16 a) { CR_V16_EACH(cr_round_bf16_4(a.q[i])); }
+CR_INLINE void v16_unzip(v16 *a, v16 *b) {
+    v16 even, odd;
+    for (int i = 0; i < 4; i++) {
+        const v16 *from = i < 2 ? a : b;
+        float32x4_t x = from->q[i % 2 * 2], y = from->q[i % 2 * 2 + 1];
+        even.q[i] = vuzp1q_f32(x, y);
+        odd.q[i] = vuzp2q_f32(x, y);
+    }
+    *a = even;
+    *b = odd;
+}
+
 #else /* ref, base: plain C */
 
 typedef struct v16 {
@@ -333,6 +430,47 @@ CR_INLINE v16 v16_first(size_t n, v16 a, v16 rest) {
     CR_V16_EACH(i < n ? a.x[i] : rest.x[i]);
 }
 
+#endif
+
+#if defined(CR_ISA_ref) || defined(CR_ISA_base)
+CR_INLINE v16 v16_scale_cut(v16 p, v16 whole) {
+    for (size_t i = 0; i < CR_V16; i++) {
+        uint32_t bits, n;
+        memcpy(&bits, &p.x[i], sizeof bits);
+        memcpy(&n, &whole.x[i], sizeof n);
+        bits = (bits + (n << 23)) & 0xffff0000u;
+        memcpy(&p.x[i], &bits, sizeof bits);
+    }
+    return p;
+}
+CR_INLINE v16 v16_round_bf16(v16 a) {
+    for (size_t i = 0; i < CR_V16; i++) {
+        uint32_t bits;
+        memcpy(&bits, &a.x[i], sizeof bits);
+        bool normal = bits & 0x7f800000;
+        bits = (bits + 0x7fff + (bits >> 16 & 1)) & 0xffff0000u;
+        bits = normal ? bits : 0;
+        memcpy(&a.x[i], &bits, sizeof bits);
+    }
+    return a;
+}
+CR_INLINE void v16_unzip(v16 *a, v16 *b) {
+    v16 even, odd;
+    for (size_t i = 0; i < CR_V16; i++) {
+        const v16 *from = i < CR_V16 / 2 ? a : b;
+        even.x[i] = from->x[2 * i % CR_V16];
+        odd.x[i] = from->x[(2 * i + 1) % CR_V16];
+    }
+    *a = even;
+    *b = odd;
+}
+#endif
+
+#if !defined(CR_ISA_avx512)
+/* Cut to +-limit. */
+CR_INLINE v16 v16_within(v16 a, v16 limit) {
+    return v16_max(v16_min(a, limit), v16_sub(v16_zero(), limit));
+}
 #endif
 
 #if !defined(CR_ISA_avx512) && !defined(CR_ISA_avx2) && !defined(CR_ISA_neon)

@@ -6,7 +6,8 @@
 
 #include <string.h>
 
-/* Tokens that a lane likes to take at once; see bench/ for the plateau. */
+/* Tokens that a lane likes to take at least; see bench/ for the plateau. Where
+ * products take more rows at once, it is two blocks of them. */
 enum { GROUP_TOKENS = 256 };
 
 typedef struct cpu {
@@ -73,8 +74,9 @@ static cr_status cpu_open(const cr_model *model, const cr_backend_options *o,
     d->device = "cpu";
     d->isa = c->kernels->name;
     d->dtype = cr_dtype_name(dtype);
-    d->group_tokens = GROUP_TOKENS;
-    d->max_group_tokens = GROUP_TOKENS + o->max_length;
+    uint32_t two_blocks = 2 * (uint32_t)c->kernels->gemm[dtype]->block;
+    d->group_tokens = two_blocks > GROUP_TOKENS ? two_blocks : GROUP_TOKENS;
+    d->max_group_tokens = d->group_tokens + o->max_length;
     d->exact = true;
     d->weight_bytes = c->weights.bytes;
     c->workspaces = cr_calloc(o->lanes, sizeof *c->workspaces);

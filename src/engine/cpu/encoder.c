@@ -14,24 +14,51 @@
 #include <math.h>
 #include <string.h>
 
-/* Rows that go through the feed-forward part together. 96 x 1536 floats are
- * 576 KB, the second cache of today's cores; fewer rows read the weights more
- * often. Measured: 64 to 192 are within 3 %. */
-enum { BLOCK_ROWS = 96 };
-/* Parts of a team are cut at multiples of this: few enough rows to be nearly
- * equal, since a tile of four costs little more a row than one of eight. */
+/* Parts of a team are cut at multiples of this, or of what is multiplied
+ * together: few enough rows to be nearly equal, since a tile of four costs
+ * little more a row than one of eight. */
 enum { PART_STEP = 4 };
 /* Parts of columns are cut at multiples of the widest tile's three panels. */
 enum { COLUMN_STEP = 3 * CR_PANEL };
 
-static cr_status make(cr_workspace *ws, size_t floats, float **out,
-                      cr_error *error) {
-    size_t bytes = floats * sizeof **out;
-    *out = cr_alloc_aligned(bytes);
-    if (!*out)
-        return cr_fail_memory(error, bytes, "a lane's workspace");
+/* The products of the layers, and of the head. */
+static const cr_gemm_ops *layers_ops(const cr_weights *w) {
+    return w->kernels->gemm[w->dtype];
+}
+static const cr_gemm_ops *head_ops(const cr_weights *w) {
+    return w->kernels->gemm[CR_FP32];
+}
+
+static size_t most(size_t a, size_t b) { return a > b ? a : b; }
+
+/* Whether attention multiplies bfloat16: in bf16 where tiles do, and in int8
+ * everywhere, so that its scores are the same on every machine and tiles need
+ * not wait for float32, which would take longer than all products of a layer.
+ */
+static bool narrow_attention(const cr_weights *w) {
+    bool tiles = w->kernels->attention_reads == CR_RESULT_BF16;
+    return (w->dtype == CR_INT8 || (w->dtype == CR_BF16 && tiles)) &&
+           w->head_width % CR_HEAD_TERMS == 0;
+}
+
+/* What attention reads. */
+static cr_result qkv_result(const cr_weights *w) {
+    return narrow_attention(w) ? w->kernels->attention_reads : CR_RESULT_FP32;
+}
+
+/* Whether the first linear of the feed-forward part leaves what the second
+ * reads. */
+static bool converts_inner(const cr_weights *w) {
+    return w->dtype == CR_BF16 && layers_ops(w)->apart;
+}
+
+static size_t qkv_bytes(const cr_weights *w) {
+    return qkv_result(w) == CR_RESULT_BF16 ? sizeof(uint16_t) : sizeof(float);
+}
+
+static void *make(cr_workspace *ws, size_t bytes) {
     ws->bytes += bytes;
-    return CR_OK;
+    return cr_alloc_aligned(bytes);
 }
 
 cr_status cr_workspace_init(cr_workspace *ws, const cr_weights *w,
@@ -39,33 +66,33 @@ cr_status cr_workspace_init(cr_workspace *ws, const cr_weights *w,
                             cr_error *error) {
     *ws = (cr_workspace){.max_tokens = max_tokens,
                          .max_sequences = max_tokens / CR_MIN_PAIR_TOKENS + 1};
-    size_t widest = w->inner > w->head_row ? w->inner : w->head_row;
-    widest = widest > w->width ? widest : w->width;
-    const struct {
-        float **out;
-        size_t floats;
-    } parts[] = {
-        {&ws->x, max_tokens * w->width},
-        {&ws->qkv, max_tokens * 3 * w->head_row},
-        {&ws->heads, max_tokens * w->head_row},
-        {&ws->first_x, ws->max_sequences * w->width},
-        {&ws->first_heads, ws->max_sequences * w->head_row},
-        {&ws->logits, ws->max_sequences * w->classifier.matrix.n},
-        {&ws->sum, BLOCK_ROWS * w->width},
-        {&ws->inner, BLOCK_ROWS * w->inner},
-        {&ws->packed, BLOCK_ROWS * widest}, /* at most 4 bytes each */
-        {&ws->scratch, cr_attention_scratch_floats(max_length, w->head_width)},
-    };
-    cr_status status = CR_OK;
-    for (size_t i = 0; status == CR_OK && i < sizeof parts / sizeof *parts; i++)
-        status = make(ws, parts[i].floats, parts[i].out, error);
-    size_t bytes = BLOCK_ROWS * sizeof *ws->scales;
-    if (status == CR_OK && !(ws->scales = cr_alloc_aligned(bytes)))
-        status = cr_fail_memory(error, bytes, "a lane's workspace");
-    ws->bytes += bytes;
-    if (status != CR_OK)
-        cr_workspace_fini(ws);
-    return status;
+    const cr_gemm_ops *layers = layers_ops(w), *head = head_ops(w);
+    const size_t each = sizeof(float), sequences = ws->max_sequences;
+    size_t most_rows = most(layers->block, head->block);
+    size_t widest = most(most(w->inner, w->head_row), w->width);
+    size_t packed = most(cr_gemm_a_bytes(layers, layers->block, widest),
+                         cr_gemm_a_bytes(head, head->block, widest));
+    size_t inner = layers->block * w->inner * each;
+    if (converts_inner(w))
+        inner = cr_gemm_a_bytes(layers, layers->block, w->inner);
+    size_t qkv_rows = max_tokens + CR_HEAD_ROWS; /* some may be read behind */
+    size_t scratch = cr_attention_scratch_floats(max_length, w->head_width);
+    bool made =
+        (ws->x = make(ws, max_tokens * w->width * each)) &&
+        (ws->qkv = make(ws, qkv_rows * 3 * w->head_row * qkv_bytes(w))) &&
+        (ws->heads = make(ws, max_tokens * w->head_row * each)) &&
+        (ws->first_x = make(ws, sequences * w->width * each)) &&
+        (ws->first_heads = make(ws, sequences * w->head_row * each)) &&
+        (ws->logits = make(ws, sequences * w->classifier.matrix.n * each)) &&
+        (ws->sum = make(ws, most_rows * w->width * each)) &&
+        (ws->inner = make(ws, inner)) && (ws->packed = make(ws, packed)) &&
+        (ws->scratch = make(ws, scratch * each)) &&
+        (ws->scales = make(ws, most_rows * sizeof *ws->scales));
+    if (made)
+        return CR_OK;
+    uint64_t bytes = ws->bytes;
+    cr_workspace_fini(ws);
+    return cr_fail_memory(error, bytes, "a lane's workspace");
 }
 
 void cr_workspace_fini(cr_workspace *ws) {
@@ -101,15 +128,17 @@ static cr_epilogue epilogue_of(cr_hidden_act act) {
     return CR_EPILOGUE_NONE;
 }
 
-/* A product as the layers ask for it, in float32 on both sides. */
+/* A product as the layers ask for it. */
 typedef struct product {
     const cr_linear *linear;
     size_t column, n; /* of the linear's outputs; n 0: all */
-    const float *a;   /* [m][linear->matrix.k] */
+    const void *a;    /* [m][linear->matrix.k] float32, or converted */
+    bool converted;
     size_t m;
     const float *residual; /* [m][width] or NULL */
-    float *c;              /* [m][ldc] */
+    void *c;               /* [m][ldc] */
     size_t ldc;
+    cr_result result;
     cr_epilogue epilogue;
 } product;
 
@@ -126,25 +155,41 @@ static cr_matrix columns_of(const cr_encoding_job *job, const product *p) {
     return b;
 }
 
+/* Bytes of m rows, a multiple of row_step, of what a product leaves. */
+static size_t result_bytes(const cr_gemm_ops *ops, const product *p, size_t m) {
+    switch (p->result) {
+    case CR_RESULT_CONVERTED:
+        return cr_gemm_a_bytes(ops, m, p->linear->matrix.n);
+    case CR_RESULT_BF16:
+        return m * p->ldc * sizeof(uint16_t);
+    case CR_RESULT_FP32:
+        break;
+    }
+    return m * p->ldc * sizeof(float);
+}
+
 /* Runs a product in its linear's precision, a block of rows at a time: float32
  * rows are read where they are, others are converted first. */
 static void multiply(const cr_encoding_job *job, const product *p) {
     const cr_workspace *ws = job->own;
     const cr_gemm_ops *ops = job->kernels->gemm[p->linear->dtype];
+    bool as_is = p->converted || p->linear->dtype == CR_FP32;
     cr_gemm g = {.b = columns_of(job, p),
                  .ld_residual = job->w->width,
                  .ldc = p->ldc,
+                 .result = p->result,
                  .epilogue = p->epilogue,
                  .a_scales = ws->scales};
-    g.a_step = g.b.k * ops->a_bytes;
-    for (size_t row = 0; row < p->m; row += BLOCK_ROWS) {
-        const float *a = p->a + row * g.b.k;
-        g.m = p->m - row < BLOCK_ROWS ? p->m - row : BLOCK_ROWS;
-        g.a = a;
+    const size_t k = g.b.k, block = cr_gemm_block(ops, p->m);
+    for (size_t row = 0; row < p->m; row += block) {
+        g.m = p->m - row < block ? p->m - row : block;
         g.residual = p->residual ? p->residual + row * g.ld_residual : NULL;
-        g.c = p->c + row * g.ldc;
-        if (p->linear->dtype != CR_FP32) {
-            ops->convert(a, g.b.k, g.m, g.b.k, ws->packed, ws->scales);
+        g.c = (char *)p->c + result_bytes(ops, p, row);
+        if (as_is) {
+            g.a = (const char *)p->a + cr_gemm_a_bytes(ops, row, k);
+        } else {
+            const float *a = p->a;
+            ops->convert(a + row * k, k, g.m, k, ws->packed, ws->scales);
             g.a = ws->packed;
         }
         ops->run(&g);
@@ -154,8 +199,8 @@ static void multiply(const cr_encoding_job *job, const product *p) {
 /* Other precisions have smaller weights, and rows to convert, which every
  * member would do for all: measured, that loses. */
 static bool by_columns(const cr_encoding_job *job) {
-    return job->team->n_members > 1 && job->group->n_tokens <= BLOCK_ROWS &&
-           job->w->layers[0].qkv.dtype == CR_FP32;
+    return job->team->n_members > 1 && job->w->dtype == CR_FP32 &&
+           job->group->n_tokens <= layers_ops(job->w)->block;
 }
 
 /* This member's columns of a product of all rows. */
@@ -167,7 +212,7 @@ static void multiply_part(const cr_encoding_job *job, const product *p) {
     product part = *p;
     part.column += first;
     part.n = end - first;
-    part.c += first;
+    part.c = (float *)p->c + first;
     if (part.residual)
         part.residual += first;
     multiply(job, &part);
@@ -187,19 +232,22 @@ static void normalize(const cr_encoding_job *job, const cr_norm *norm,
     job->kernels->layer_norm(&n);
 }
 
-/* out = norm(a W + b + residual), through `sum`; m <= BLOCK_ROWS. */
+/* x = norm(a W + b + x), through `sum` where a product needs it; m is at most
+ * a block. */
 static void multiply_add_norm(const cr_encoding_job *job,
                               const cr_linear *linear, const cr_norm *norm,
-                              const float *a, size_t m, const float *residual,
-                              float *out) {
+                              const void *a, bool converted, size_t m,
+                              float *x) {
     const cr_weights *w = job->w;
+    float *sum = layers_ops(w)->apart ? x : job->own->sum;
     multiply(job, &(product){.linear = linear,
                              .a = a,
+                             .converted = converted,
                              .m = m,
-                             .residual = residual,
-                             .c = job->own->sum,
+                             .residual = x,
+                             .c = sum,
                              .ldc = w->width});
-    normalize(job, norm, job->own->sum, m, out);
+    normalize(job, norm, sum, m, x);
 }
 
 /* The same for all m rows, a member's columns and then its rows; all have met
@@ -229,20 +277,24 @@ static void multiply_add_norm_by_columns(const cr_encoding_job *job,
 static void after_attention(const cr_encoding_job *job, const cr_layer *layer,
                             const float *heads, float *x, size_t m) {
     const cr_weights *w = job->w;
-    for (size_t row = 0; row < m; row += BLOCK_ROWS) {
-        size_t n = m - row < BLOCK_ROWS ? m - row : BLOCK_ROWS;
+    const size_t most_rows = cr_gemm_block(layers_ops(w), m);
+    const bool converted = converts_inner(w);
+    for (size_t row = 0; row < m; row += most_rows) {
+        size_t n = m - row < most_rows ? m - row : most_rows;
         float *block = x + row * w->width;
         multiply_add_norm(job, &layer->attention_out, &layer->attention_norm,
-                          heads + row * w->head_row, n, block, block);
+                          heads + row * w->head_row, false, n, block);
         multiply(job,
                  &(product){.linear = &layer->up,
                             .a = block,
                             .m = n,
                             .c = job->own->inner,
                             .ldc = w->inner,
+                            .result = converted ? CR_RESULT_CONVERTED
+                                                : CR_RESULT_FP32,
                             .epilogue = epilogue_of(w->config.hidden_act)});
         multiply_add_norm(job, &layer->down, &layer->output_norm,
-                          job->own->inner, n, block, block);
+                          job->own->inner, converted, n, block);
     }
 }
 
@@ -286,24 +338,48 @@ static void embed(const cr_encoding_job *job, rows r) {
     job->kernels->embedding(&e);
 }
 
+/* Row `token` of what attention reads, from column `column` on. */
+static void *qkv_at(const cr_encoding_job *job, size_t token, size_t column) {
+    const cr_weights *w = job->w;
+    return (char *)job->shared->qkv +
+           (token * 3 * w->head_row + column) * qkv_bytes(w);
+}
+
 /* Attention of the query rows [r.first, r.end) of sequence `s`, counted from
  * the sequence's start. */
 static void attend(const cr_encoding_job *job, size_t s, rows r) {
     const cr_weights *w = job->w;
-    size_t start = job->group->starts[s];
-    size_t head_size = w->config.hidden_size / w->config.n_heads;
-    cr_attention_f32 a = {.qkv = job->shared->qkv + start * 3 * w->head_row,
-                          .ld_qkv = 3 * w->head_row,
-                          .length = job->group->starts[s + 1] - start,
-                          .first_row = r.first,
-                          .end_row = r.end,
-                          .n_heads = w->config.n_heads,
-                          .head_width = w->head_width,
-                          .scale = 1 / sqrtf((float)head_size),
-                          .out = job->shared->heads + start * w->head_row,
-                          .ld_out = w->head_row,
-                          .scratch = job->own->scratch};
-    job->kernels->attention_f32(&a);
+    const size_t start = job->group->starts[s];
+    const size_t length = job->group->starts[s + 1] - start;
+    const size_t head_size = w->config.hidden_size / w->config.n_heads;
+    const float scale = 1 / sqrtf((float)head_size);
+    float *out = job->shared->heads + start * w->head_row;
+    if (narrow_attention(w))
+        job->kernels->attention_bf16(
+            &(cr_attention_bf16){.qkv = qkv_at(job, start, 0),
+                                 .ld_qkv = 3 * w->head_row,
+                                 .length = length,
+                                 .first_row = r.first,
+                                 .end_row = r.end,
+                                 .n_heads = w->config.n_heads,
+                                 .head_width = w->head_width,
+                                 .scale = scale,
+                                 .out = out,
+                                 .ld_out = w->head_row,
+                                 .scratch = job->own->scratch});
+    else
+        job->kernels->attention_f32(
+            &(cr_attention_f32){.qkv = qkv_at(job, start, 0),
+                                .ld_qkv = 3 * w->head_row,
+                                .length = length,
+                                .first_row = r.first,
+                                .end_row = r.end,
+                                .n_heads = w->config.n_heads,
+                                .head_width = w->head_width,
+                                .scale = scale,
+                                .out = out,
+                                .ld_out = w->head_row,
+                                .scratch = job->own->scratch});
 }
 
 /* Attention of this member's rows, whichever sequences they are of. */
@@ -327,15 +403,16 @@ static void keys_and_values(const cr_encoding_job *job, const cr_layer *layer,
                  .n = row - column,
                  .a = job->shared->x,
                  .m = job->group->n_tokens,
-                 .c = job->shared->qkv + column,
-                 .ldc = row};
+                 .c = qkv_at(job, 0, column),
+                 .ldc = row,
+                 .result = qkv_result(w)};
     if (by_columns(job)) {
         multiply_part(job, &p);
         return;
     }
-    p.a += r.first * w->width;
+    p.a = job->shared->x + r.first * w->width;
     p.m = r.end - r.first;
-    p.c += r.first * row;
+    p.c = qkv_at(job, r.first, column);
     multiply(job, &p);
 }
 
@@ -363,19 +440,21 @@ static void attend_first_rows(const cr_encoding_job *job, const cr_linear *qkv,
     const cr_weights *w = job->w;
     cr_workspace *ws = job->shared;
     const uint32_t *starts = job->group->starts;
-    size_t bytes = w->head_row * sizeof *ws->qkv;
-    float *queries = ws->first_heads; /* until attention replaces them */
+    const size_t row_bytes = w->head_row * sizeof *ws->first_heads;
+    /* Until attention replaces them; a row takes a row of float32. */
+    float *queries = ws->first_heads;
     multiply(job, &(product){.linear = qkv,
                              .n = w->head_row,
                              .a = ws->first_x + s.first * w->width,
                              .m = s.end - s.first,
                              .c = queries + s.first * w->head_row,
-                             .ldc = w->head_row});
+                             .ldc = row_bytes / qkv_bytes(w),
+                             .result = qkv_result(w)});
     for (size_t i = s.first; i < s.end; i++) {
         float *query = queries + i * w->head_row;
-        memcpy(ws->qkv + starts[i] * 3 * w->head_row, query, bytes);
+        memcpy(qkv_at(job, starts[i], 0), query, w->head_row * qkv_bytes(w));
         attend(job, i, (rows){0, 1});
-        memcpy(query, ws->heads + starts[i] * w->head_row, bytes);
+        memcpy(query, ws->heads + starts[i] * w->head_row, row_bytes);
     }
 }
 
@@ -384,8 +463,9 @@ static void attend_first_rows(const cr_encoding_job *job, const cr_linear *qkv,
 static void classify(const cr_encoding_job *job, const float *x, size_t m,
                      float *logits) {
     const cr_weights *w = job->w;
-    for (size_t row = 0; row < m; row += BLOCK_ROWS) {
-        size_t n = m - row < BLOCK_ROWS ? m - row : BLOCK_ROWS;
+    const size_t most_rows = head_ops(w)->block;
+    for (size_t row = 0; row < m; row += most_rows) {
+        size_t n = m - row < most_rows ? m - row : most_rows;
         multiply(job, &(product){.linear = &w->pooler,
                                  .a = x + row * w->width,
                                  .m = n,
@@ -435,8 +515,8 @@ void cr_encode(const cr_encoding_job *job) {
     assert(job->group->n_tokens <= job->shared->max_tokens);
     assert(job->group->n_sequences <= job->shared->max_sequences);
     rows r;
-    cr_team_part(job->team, job->member, job->group->n_tokens, PART_STEP,
-                 &r.first, &r.end);
+    cr_team_part(job->team, job->member, job->group->n_tokens,
+                 most(PART_STEP, layers_ops(w)->row_step), &r.first, &r.end);
     embed(job, r);
     if (by_columns(job))
         cr_team_meet(job->team);

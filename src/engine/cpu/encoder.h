@@ -16,17 +16,17 @@ typedef struct cr_workspace {
     size_t max_sequences;
     /* Read by all members of the team. */
     float *x;           /* [max_tokens][width] hidden state */
-    float *qkv;         /* [max_tokens][3 * head_row] */
+    void *qkv;          /* [max_tokens][3 * head_row], float or bfloat16 */
     float *heads;       /* [max_tokens][head_row] attention's result */
     float *first_x;     /* [max_sequences][width] rows of [CLS], gathered */
     float *first_heads; /* [max_sequences][head_row] */
     float *logits;      /* [max_sequences][classifier.matrix.n] */
     /* This lane's alone. */
-    float *sum;           /* [block_rows][width] before a norm */
-    float *inner;         /* [block_rows][inner] between the two linears */
+    float *sum;           /* [block][width] before a norm */
+    void *inner;          /* [block][inner] between the two linears */
     float *scratch;       /* of attention */
-    float *packed;        /* [block_rows][k * a_bytes] activations, converted */
-    cr_row_scale *scales; /* [block_rows] of packed rows */
+    void *packed;         /* [block] rows of activations, converted */
+    cr_row_scale *scales; /* [block] of packed rows */
     uint64_t bytes;
 } cr_workspace;
 

@@ -115,14 +115,14 @@ static inline void tile_dot_bf16(int c, int a, int b) {
         }
 }
 
-/* Unsigned bytes of a, signed ones of b, four to a lane. */
+/* Signed bytes of both, four to a lane. */
 static inline int32_t cr_emulated_sum_int8(const cr_emulated_product *p,
                                            size_t row, size_t column) {
     int32_t sum;
     memcpy(&sum, &p->c->bytes[row][4 * column], sizeof sum);
     for (size_t k = 0; k < p->lanes; k++)
         for (size_t i = 0; i < 4; i++)
-            sum += p->a->bytes[row][4 * k + i] *
+            sum += (int8_t)p->a->bytes[row][4 * k + i] *
                    (int8_t)p->b->bytes[k][4 * column + i];
     return sum;
 }

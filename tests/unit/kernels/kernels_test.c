@@ -96,14 +96,22 @@ typedef struct operands {
     cr_gemm g;
 } operands;
 
+/* Rows and terms that any table's converted activations may be padded to. */
+enum { MOST_ROW_STEP = 16, MOST_A_TERMS = 64 };
+
+static size_t up_to(size_t n, size_t multiple) {
+    return (n + multiple - 1) / multiple * multiple;
+}
+
 static void operands_init(operands *o, product p) {
+    size_t rows = up_to(p.m, MOST_ROW_STEP), terms = up_to(p.k, MOST_A_TERMS);
     *o = (operands){.a = numbers(p.m * p.k, 1),
                     .panels = numbers(p.k * p.n, 1),
                     .bias = numbers(p.n, 1),
                     .residual = numbers(p.m * p.n, 1),
                     .c = numbers(p.m * p.n, 1),
                     .packed = numbers(p.k * p.n, 1),
-                    .rows = numbers(p.m * p.k, 1),
+                    .rows = numbers(rows * terms, 1),
                     .b_scales = numbers(p.n, 1),
                     .b_sums = numbers(p.n, 1),
                     .a_scales = cr_alloc_aligned(p.m * sizeof(cr_row_scale)),
@@ -135,7 +143,6 @@ static void run_product(operands *o, const cr_gemm_ops *ops, float *c) {
     ops->pack(o->panels, k, o->g.b.n, o->packed, o->b_scales, o->b_sums,
               o->offsets);
     ops->convert(o->a, k, o->g.m, k, o->rows, o->a_scales);
-    o->g.a_step = k * ops->a_bytes;
     o->g.c = c;
     ops->run(&o->g);
 }
@@ -219,16 +226,14 @@ static void check_rows_alone(const cr_gemm_ops *ops, const char *name,
                              product p) {
     operands o;
     operands_init(&o, p);
-    float *alone = copy_of(o.c, p.n);
+    float *alone = copy_of(o.c, p.n), *a = o.a;
     run_product(&o, ops, o.c);
-    cr_gemm all = o.g;
+    cr_gemm one = o.g;
+    one.m = 1;
+    one.c = alone;
     for (size_t row = 0; row < p.m; row++) {
-        cr_gemm one = all;
-        one.m = 1;
-        one.a = (const char *)all.a + row * all.a_step;
-        one.a_scales = all.a_scales + row;
-        one.residual = all.residual ? all.residual + row * p.n : NULL;
-        one.c = alone;
+        ops->convert(a + row * p.k, p.k, 1, p.k, o.rows, o.a_scales);
+        one.residual = p.residual ? o.residual + row * p.n : NULL;
         ops->run(&one);
         if (memcmp(alone, o.c + row * p.n, p.n * sizeof *alone) != 0)
             fail_msg("%s: row %zu of %zu has other bits alone", name, row, p.m);
@@ -245,6 +250,89 @@ static void rows_alone_have_their_bits(void **state) {
         for (cr_dtype dtype = CR_FP32; dtype < CR_N_DTYPES; dtype++)
             check_rows_alone(tables[t]->gemm[dtype], tables[t]->name,
                              (product){41, 400, 48, CR_EPILOGUE_GELU, true});
+}
+
+/* bfloat16 of what is not subnormal. */
+static uint16_t bf16_of(float x) {
+    uint32_t bits;
+    memcpy(&bits, &x, sizeof bits);
+    return (uint16_t)((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
+}
+
+/* Whatever form a result takes, it is that of the float32 result. */
+static void check_results(const cr_gemm_ops *ops, cr_dtype dtype, product p) {
+    assert_true(ops->apart);
+    operands o;
+    operands_init(&o, p);
+    run_product(&o, ops, o.c);
+    uint16_t *rows = (void *)numbers(p.m * p.n, 1);
+    o.g.result = CR_RESULT_BF16;
+    run_product(&o, ops, (void *)rows);
+    for (size_t i = 0; i < p.m * p.n; i++)
+        assert_int_equal(rows[i], bf16_of(o.c[i]));
+    if (dtype == CR_BF16) {
+        size_t bytes = cr_gemm_a_bytes(ops, p.m, p.n);
+        void *want = cr_alloc_aligned(bytes), *got = cr_alloc_aligned(bytes);
+        assert_true(want && got); /* and what is behind the last row is 0 */
+        ops->convert(o.c, p.n, p.m, p.n, want, NULL);
+        o.g.result = CR_RESULT_CONVERTED;
+        run_product(&o, ops, got);
+        assert_memory_equal(want, got, bytes);
+        cr_free_aligned(want);
+        cr_free_aligned(got);
+    }
+    cr_free_aligned(rows);
+    operands_fini(&o);
+}
+
+/* c may be the residual. */
+static void check_in_place(const cr_gemm_ops *ops, product p) {
+    operands o;
+    operands_init(&o, p);
+    run_product(&o, ops, o.c);
+    float *both = copy_of(o.residual, p.m * p.n);
+    o.g.residual = both;
+    run_product(&o, ops, both);
+    assert_memory_equal(o.c, both, p.m * p.n * sizeof *both);
+    cr_free_aligned(both);
+    operands_fini(&o);
+}
+
+static void check_apart(const cr_gemm_ops *ops, cr_dtype dtype) {
+    for (size_t m = 1; m <= 70; m += m < 34 ? 1 : 9)
+        for (size_t panels = 1; panels <= 5; panels++) {
+            cr_epilogue e = m % 2 ? CR_EPILOGUE_GELU : CR_EPILOGUE_NONE;
+            check_results(ops, dtype,
+                          (product){m, 64, 16 * panels, e, m % 3 == 0});
+            check_in_place(ops, (product){m, 48, 16 * panels, e, true});
+        }
+    check_in_place(ops, (product){96, 1536, 64, CR_EPILOGUE_NONE, true});
+}
+
+static void results_take_their_form(void **state) {
+    (void)state;
+    const cr_kernels *tables[MAX_TABLES];
+    size_t n_tables = tables_of(tables);
+    for (size_t t = 0; t < n_tables; t++)
+        for (cr_dtype dtype = CR_FP32; dtype < CR_N_DTYPES; dtype++)
+            if (tables[t]->gemm[dtype]->apart)
+                check_apart(tables[t]->gemm[dtype], dtype);
+#if defined(__x86_64__)
+    check_apart(&cr_gemm_bf16_amx_avx512_emulated, CR_BF16);
+    check_apart(&cr_gemm_int8_amx_avx512_emulated, CR_INT8);
+#endif
+}
+
+/* Blocks are alike, hold all rows and are no larger than the kernel likes. */
+static void blocks_are_alike(void **state) {
+    (void)state;
+    cr_gemm_ops ops = {.block = 256, .cut = 32};
+    assert_int_equal(cr_gemm_block(&ops, 20), 256);
+    assert_int_equal(cr_gemm_block(&ops, 256), 256);
+    assert_int_equal(cr_gemm_block(&ops, 257), 160);
+    assert_int_equal(cr_gemm_block(&ops, 600), 224);
+    ops = (cr_gemm_ops){.block = 96, .cut = 96};
+    assert_int_equal(cr_gemm_block(&ops, 97), 96);
 }
 
 #if defined(__x86_64__)
@@ -320,8 +408,8 @@ static void check_object_code(const cr_gemm_ops *ops,
 
 static void tile_object_code_agrees(void **state) {
     (void)state;
-    if (!is_available("avx512"))
-        CR_SKIP("not run on this machine: it lacks AVX-512");
+    if (!is_available("avx512bf16"))
+        CR_SKIP("not run on this machine: it lacks AVX512-BF16");
     trap_tiles();
     for (size_t m = 1; m <= 66; m++) {
         product p = {m, 16 * (1 + m % 9), 16 * (1 + m % 3),
@@ -416,6 +504,218 @@ static void attention_equals_ref(void **state) {
     check_attention(75, 2, 48, 74, 75);
     check_attention(129, 1, 64, 0, 1);
 }
+
+/* Attention in bfloat16, and the form that it reads. */
+typedef struct narrow_ops {
+    const char *name;
+    bool fused;
+    cr_result reads;
+    void (*run)(const cr_attention_bf16 *args);
+} narrow_ops;
+
+static narrow_ops narrow_of(const cr_kernels *k) {
+    return (narrow_ops){k->name, k->fused, k->attention_reads,
+                        k->attention_bf16};
+}
+
+/* A sequence's attention in bfloat16. Behind its last row lies what is no
+ * number, and may be read. */
+typedef struct narrow {
+    uint16_t *qkv;
+    float *wide;  /* what qkv was rounded from */
+    float *exact; /* what it was rounded to */
+    float *out, *scratch;
+    size_t length, heads, width;
+} narrow;
+
+static float widened(uint16_t x) {
+    uint32_t bits = (uint32_t)x << 16;
+    float wide;
+    memcpy(&wide, &bits, sizeof wide);
+    return wide;
+}
+
+static void narrow_init(narrow *a, size_t length, size_t heads, size_t width) {
+    size_t row = heads * width, n = length * 3 * row;
+    size_t all = n + (CR_HEAD_ROWS - 1) * 3 * row;
+    *a = (narrow){
+        .qkv = (void *)numbers(all, 1),
+        .wide = numbers(n, 2),
+        .exact = numbers(n, 1),
+        .out = numbers(length * row, 1),
+        .scratch = numbers(cr_attention_scratch_floats(length, width), 1e30f),
+        .length = length,
+        .heads = heads,
+        .width = width};
+    for (size_t i = 0; i < all; i++)
+        a->qkv[i] = i < n ? bf16_of(a->wide[i]) : 0x7fc0;
+    for (size_t i = 0; i < n; i++)
+        a->exact[i] = widened(a->qkv[i]);
+}
+
+static void narrow_fini(narrow *a) {
+    cr_free_aligned(a->qkv);
+    cr_free_aligned(a->wide);
+    cr_free_aligned(a->exact);
+    cr_free_aligned(a->out);
+    cr_free_aligned(a->scratch);
+}
+
+static void narrow_run(const narrow *a, narrow_ops ops, size_t first,
+                       size_t end) {
+    size_t row = a->heads * a->width;
+    ops.run(&(cr_attention_bf16){
+        .qkv = ops.reads == CR_RESULT_BF16 ? (void *)a->qkv : a->wide,
+        .ld_qkv = 3 * row,
+        .length = a->length,
+        .first_row = first,
+        .end_row = end,
+        .n_heads = a->heads,
+        .head_width = a->width,
+        .scale = 0.25f,
+        .out = a->out,
+        .ld_out = row,
+        .scratch = a->scratch});
+}
+
+/* Weights are cut to 8 bits: values of +-2 are weighed with an error of a
+ * hundredth of what they differ by, at most. Every table has ref's bits. */
+static void check_narrow(narrow_ops ops, size_t length, size_t heads,
+                         size_t width) {
+    narrow a;
+    narrow_init(&a, length, heads, width);
+    narrow_run(&a, ops, 0, length);
+    size_t row = heads * width;
+    cr_attention_f32 g = {.qkv = a.exact,
+                          .ld_qkv = 3 * row,
+                          .length = length,
+                          .n_heads = heads,
+                          .head_width = width,
+                          .scale = 0.25f};
+    double want[256], mean = 0;
+    for (size_t i = 0; i < length; i++)
+        for (size_t h = 0; h < heads; h++) {
+            attend_exactly(&g, i, h, want);
+            for (size_t d = 0; d < width; d++) {
+                double error =
+                    fabs(want[d] - (double)a.out[i * row + h * width + d]);
+                mean += error / (double)(length * row);
+                assert_true(error < 0.03);
+            }
+        }
+    assert_true(mean < 0.003);
+    float *got = copy_of(a.out, length * row);
+    narrow_run(&a, narrow_of(&cr_kernels_ref), 0, length);
+    if (ops.fused)
+        for (size_t i = 0; i < length * row; i++)
+            if (memcmp(&got[i], &a.out[i], sizeof *got) != 0)
+                fail_msg("attention_bf16 of %s: element %zu is %.9g, ref has "
+                         "%.9g",
+                         ops.name, i, (double)got[i], (double)a.out[i]);
+    cr_free_aligned(got);
+    narrow_fini(&a);
+}
+
+/* Any part of the rows has the bits that it has among all, and rows outside it
+ * are left alone. */
+static void check_narrow_part(narrow_ops ops, size_t length, size_t first,
+                              size_t end) {
+    narrow a;
+    narrow_init(&a, length, 2, 32);
+    const size_t row = 2 * 32, n = length * row;
+    float *before = copy_of(a.out, n);
+    narrow_run(&a, ops, first, end);
+    float *part = copy_of(a.out, n);
+    narrow_run(&a, ops, 0, length);
+    for (size_t i = 0; i < length; i++)
+        assert_memory_equal(part + i * row,
+                            (i >= first && i < end ? a.out : before) + i * row,
+                            row * sizeof *part);
+    cr_free_aligned(before);
+    cr_free_aligned(part);
+    narrow_fini(&a);
+}
+
+/* Scores so far apart that all weights but one vanish, and a row of equals. */
+static void check_narrow_extremes(narrow_ops ops) {
+    enum { LENGTH = 37, WIDTH = 32, ROW = 3 * WIDTH };
+    narrow a;
+    narrow_init(&a, LENGTH, 1, WIDTH);
+    for (size_t i = 0; i < LENGTH; i++)
+        for (size_t d = 0; d < WIDTH; d++) {
+            a.wide[i * ROW + d] = i == 1 ? 0 : 1000;
+            a.wide[i * ROW + WIDTH + d] = i == 5 ? 1000 : -1000;
+            a.qkv[i * ROW + d] = bf16_of(a.wide[i * ROW + d]);
+            a.qkv[i * ROW + WIDTH + d] = bf16_of(a.wide[i * ROW + WIDTH + d]);
+        }
+    narrow_run(&a, ops, 0, LENGTH);
+    for (size_t d = 0; d < WIDTH; d++) {
+        double mean = 0, one = (double)a.exact[5 * ROW + 2 * WIDTH + d];
+        for (size_t i = 0; i < LENGTH; i++)
+            mean += (double)a.exact[i * ROW + 2 * WIDTH + d] / LENGTH;
+        assert_true(fabs((double)a.out[d] - one) <= 2e-7 * fabs(one));
+        assert_true(fabs((double)a.out[WIDTH + d] - mean) < 1e-5);
+    }
+    narrow_fini(&a);
+}
+
+static void check_narrow_attention(narrow_ops ops) {
+    for (size_t length = 1; length <= 66; length++)
+        check_narrow(ops, length, 1, 32);
+    check_narrow(ops, 129, 2, 32);
+    check_narrow(ops, 45, 3, 64);
+    check_narrow(ops, 20, 2, 96);
+    check_narrow(ops, 33, 1, 128);
+    check_narrow_part(ops, 75, 0, 1);
+    check_narrow_part(ops, 75, 13, 57);
+    check_narrow_part(ops, 40, 32, 40);
+    check_narrow_extremes(ops);
+}
+
+static void bf16_attention_equals_ref(void **state) {
+    (void)state;
+    const cr_kernels *tables[MAX_TABLES];
+    size_t n_tables = tables_of(tables);
+    for (size_t t = 0; t < n_tables; t++)
+        check_narrow_attention(narrow_of(tables[t]));
+}
+
+#if defined(__x86_64__)
+static narrow_ops emulated_narrow(void) {
+    return (narrow_ops){"emulated tiles", true, CR_RESULT_BF16,
+                        cr_attention_bf16_amx_avx512_emulated};
+}
+
+static void emulated_bf16_attention_agrees(void **state) {
+    (void)state;
+    check_narrow_attention(emulated_narrow());
+}
+
+#if defined(__linux__)
+static void attention_object_code_agrees(void **state) {
+    (void)state;
+    if (!is_available("avx512"))
+        CR_SKIP("not run on this machine: it lacks AVX-512");
+    trap_tiles();
+    for (size_t length = 1; length <= 80; length += 7) {
+        narrow a;
+        narrow_init(&a, length, 2, length % 2 ? 32 : 64);
+        narrow_run(&a, emulated_narrow(), 0, length);
+        size_t n = length * a.heads * a.width;
+        float *want = copy_of(a.out, n);
+        narrow_run(&a,
+                   (narrow_ops){"tiles", true, CR_RESULT_BF16,
+                                cr_attention_bf16_amx_avx512},
+                   0, length);
+        assert_memory_equal(want, a.out, n * sizeof *want);
+        cr_free_aligned(want);
+        narrow_fini(&a);
+    }
+    size_t n = untrap_tiles();
+    assert_true(is_available("amx") || n > 0);
+}
+#endif
+#endif
 
 /* ---- Rows --------------------------------------------------------------- */
 
@@ -546,6 +846,36 @@ static void functions_are_accurate(void **state) {
     cr_free_aligned(ref);
 }
 
+/* The GELU of narrow products, whose one term is x: to what rounding sees. */
+static void narrow_gelu_is_accurate(void **state) {
+    (void)state;
+    enum { M = 1024, K = 16, N_COLUMNS = 16 };
+    operands o;
+    operands_init(&o, (product){M, K, N_COLUMNS, CR_EPILOGUE_GELU, false});
+    memset(o.a, 0, M * K * sizeof *o.a);
+    memset(o.panels, 0, K * N_COLUMNS * sizeof *o.panels);
+    memset(o.bias, 0, N_COLUMNS * sizeof *o.bias);
+    o.panels[0] = 1;
+    for (size_t i = 0; i < M; i++)
+        o.a[i * K] = ((float)i - M / 2) / 32; /* as bfloat16 has it or near */
+    const cr_kernels *tables[MAX_TABLES];
+    size_t n_tables = tables_of(tables);
+    for (size_t t = 0; t < n_tables; t++) {
+        run_product(&o, tables[t]->gemm[CR_BF16], o.c);
+        for (size_t i = 0; i < M; i++) {
+            uint32_t bits = (uint32_t)bf16_of(o.a[i * K]) << 16;
+            float x;
+            memcpy(&x, &bits, sizeof x);
+            double off = fabs(exact(CR_EPILOGUE_GELU, (double)x) -
+                              (double)o.c[i * N_COLUMNS]);
+            if (!(off <= 6e-5 * (1 + fabs((double)x))))
+                fail_msg("%s: GELU of %.9g is %.3g off", tables[t]->name,
+                         (double)x, off);
+        }
+    }
+    operands_fini(&o);
+}
+
 static void exp2_is_accurate(void **state) {
     (void)state;
     enum { N = 16 * 4096 };
@@ -607,17 +937,23 @@ int main(void) {
         cmocka_unit_test(bf16_products_equal_ref),
         cmocka_unit_test(int8_products_equal_ref),
         cmocka_unit_test(rows_alone_have_their_bits),
+        cmocka_unit_test(results_take_their_form),
+        cmocka_unit_test(blocks_are_alike),
 #if defined(__x86_64__)
         cmocka_unit_test(emulated_extensions_agree),
         cmocka_unit_test(emulated_tiles_agree),
 #if defined(__linux__)
         cmocka_unit_test(tile_object_code_agrees),
+        cmocka_unit_test(attention_object_code_agrees),
 #endif
+        cmocka_unit_test(emulated_bf16_attention_agrees),
 #endif
         cmocka_unit_test(attention_equals_ref),
+        cmocka_unit_test(bf16_attention_equals_ref),
         cmocka_unit_test(layer_norm_equals_ref),
         cmocka_unit_test(embedding_equals_ref),
         cmocka_unit_test(functions_are_accurate),
+        cmocka_unit_test(narrow_gelu_is_accurate),
         cmocka_unit_test(exp2_is_accurate),
         cmocka_unit_test(choice_is_explicit),
         WAS_RUN(amx),

@@ -109,7 +109,7 @@ static bool run_instruction(const tile_instruction *t) {
         return run_move(t);
     if (t->opcode == DOT_BF16 && t->prefix == PF3 && !t->memory)
         tile_dot_bf16(t->reg, t->rm, t->third);
-    else if (t->opcode == DOT_INT8 && t->prefix == P66 && !t->memory)
+    else if (t->opcode == DOT_INT8 && t->prefix == PF2 && !t->memory)
         tile_dot_int8(t->reg, t->rm, t->third);
     else
         return false;
