@@ -43,6 +43,15 @@ def commit(folder):
     return got.stdout.strip() or None
 
 
+def measure_peak():
+    """GFLOPS of all threads, by precision; None where there is nothing."""
+    info = json.loads(subprocess.run(
+        [ROOT / "build/crossrank", "info", "--peak", "--json"],
+        check=True, capture_output=True).stdout)
+    return {dtype: of and of["all_threads"]
+            for dtype, of in info["peak_gflops"].items()}
+
+
 def read_pairs(shared, limit=None):
     """[(query, passage)] of MS MARCO, the first `limit`."""
     with open(shared / PAIRS, encoding="utf-8") as lines:

@@ -13,15 +13,13 @@ far its logits are from fp32's.
                                           bench/results/throughput-CPU.json"""
 
 import argparse
-import json
 import os
 import pathlib
 import statistics
-import subprocess
 import sys
 import time
 
-from records import MODEL, ROOT, SHARED, keep, read_pairs
+from records import MODEL, ROOT, SHARED, keep, measure_peak, read_pairs
 
 os.environ.setdefault("CROSSRANK_LIBRARY",
                       str(ROOT / "build/libcrossrank.so"))
@@ -45,15 +43,6 @@ def gflop(length):
     return 2e-9 * (products + attention)
 
 
-def peak():
-    """GFLOPS of all threads, by precision; None where there is nothing."""
-    info = json.loads(subprocess.run(
-        [ROOT / "build/crossrank", "info", "--peak", "--json"],
-        check=True, capture_output=True).stdout)
-    return {dtype: of and of["all_threads"]
-            for dtype, of in info["peak_gflops"].items()}
-
-
 def long_pairs(shared, n, counter):
     """n pairs of at least 512 tokens, their queries of at most 12."""
     rows = [(query, passage) for query, passage in read_pairs(shared)
@@ -71,7 +60,7 @@ def main():
     parser.add_argument("--save", action="store_true")
     args = parser.parse_args()
 
-    peaks = [peak()]
+    peaks = [measure_peak()]
     cases, pairs = [], None
     for length in LENGTHS:
         encoders = {dtype: CrossEncoder(MODEL, dtype=dtype, max_length=length,
@@ -100,7 +89,7 @@ def main():
                 if taken >= args.seconds:
                     break
             case["rounds_tokens_per_s"].append(n / taken)
-    peaks.append(peak())
+    peaks.append(measure_peak())
 
     for case in cases:
         info = case.pop("encoder").info
