@@ -135,6 +135,11 @@ CR_INLINE void add_terms(const terms *g, float *const c[CR_ROWS],
     }
 }
 
+static void add_any_terms(const terms *g, float *const c[CR_ROWS], size_t rows,
+                          size_t panels) {
+    CR_TILE_SWITCH(rows, panels, add_terms, g, c)
+}
+
 /* Scores of all keys, each at its place. */
 static void score(const head *h, size_t panels) {
     const size_t width = h->g->head_width, length = h->g->length;
@@ -154,7 +159,7 @@ static void score(const head *h, size_t panels) {
                 .even = HALF,
                 .odd = HALF,
                 .first = d == 0};
-            CR_TILE_SWITCH(rows, panels, add_terms, &t, c)
+            add_any_terms(&t, c, rows, panels);
         }
     }
 }
@@ -204,7 +209,7 @@ static void weigh_values(const head *h, size_t panels) {
                 .even = (left + 1) / 2,
                 .odd = left / 2,
                 .first = key == 0};
-            CR_TILE_SWITCH(rows, panels, add_terms, &t, c)
+            add_any_terms(&t, c, rows, panels);
         }
     }
 }
