@@ -130,16 +130,16 @@ static void run_product(const bench_case *c, const weights *w, size_t turn) {
 }
 
 static void run_attention(const bench_case *c) {
-    cr_attention_f32 a = {.qkv = numbers,
-                          .ld_qkv = 3 * WIDTH,
-                          .length = c->length,
-                          .end_row = c->length,
-                          .n_heads = N_HEADS,
-                          .head_width = WIDTH / N_HEADS,
-                          .scale = 0.1767767f,
-                          .out = output,
-                          .ld_out = WIDTH,
-                          .scratch = scratch};
+    cr_attention a = {.qkv = numbers,
+                      .ld_qkv = 3 * WIDTH,
+                      .length = c->length,
+                      .end_row = c->length,
+                      .n_heads = N_HEADS,
+                      .head_width = WIDTH / N_HEADS,
+                      .scale = 0.1767767f,
+                      .out = output,
+                      .ld_out = WIDTH,
+                      .scratch = scratch};
     c->table->attention_f32(&a);
 }
 

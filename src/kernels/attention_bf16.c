@@ -16,7 +16,7 @@ _Static_assert((int)QUERIES <= (int)CR_MOST_QUERIES,
 
 /* A head's work. Places are of terms in AMX's order. */
 typedef struct head {
-    const cr_attention_bf16 *g;
+    const cr_attention *g;
     const float *queries, *keys, *values; /* [length][ld_qkv] */
     size_t room;                          /* length, padded to whole TERMS */
     float *turned_keys;                   /* [length][width], in places */
@@ -231,7 +231,7 @@ static void put_out(const head *h, const float *sums, size_t rows, v16 total,
     }
 }
 
-static head lay_out(const cr_attention_bf16 *g) {
+static head lay_out(const cr_attention *g) {
     const size_t width = g->head_width;
     head h = {.g = g, .turned_keys = g->scratch};
     h.room = (g->length + TERMS - 1) / TERMS * TERMS;
@@ -242,7 +242,7 @@ static head lay_out(const cr_attention_bf16 *g) {
     return h;
 }
 
-void CR_ISA_NAME(attention_bf16)(const cr_attention_bf16 *g) {
+void CR_ISA_NAME(attention_bf16)(const cr_attention *g) {
     const size_t row_floats = g->n_heads * g->head_width;
     head h = lay_out(g);
     for (size_t i = 0; i < g->n_heads; i++) {

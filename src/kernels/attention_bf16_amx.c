@@ -21,7 +21,7 @@ _Static_assert((int)CR_HEAD_TERMS * 2 == (int)TILE_BYTES, "a row of a tile");
 
 /* A head's work; parts of the scratch are whole tiles. */
 typedef struct head {
-    const cr_attention_bf16 *g;
+    const cr_attention *g;
     const uint16_t *queries, *keys, *values; /* [length][ld_qkv] */
     size_t column;                           /* of out */
     float *turned_values;  /* [length / 32][width / 16] tiles */
@@ -47,7 +47,7 @@ CR_INLINE v16 pair_of(const uint16_t *even, const uint16_t *odd) {
  * length. */
 static void turn_values(const head *h) {
     static const uint16_t nothing[TILE_ROWS];
-    const cr_attention_bf16 *g = h->g;
+    const cr_attention *g = h->g;
     float *to = h->turned_values;
     for (size_t key = 0; key < g->length; key += KEYS_A_TILE) {
         for (size_t d = 0; d < g->head_width; d += TILE_ROWS) {
@@ -69,7 +69,7 @@ static void turn_values(const head *h) {
 
 /* Queries from `row` on, a column each; 0 beyond the last. */
 static void turn_queries(const head *h, size_t row) {
-    const cr_attention_bf16 *g = h->g;
+    const cr_attention *g = h->g;
     const uint16_t *from = h->queries + row * g->ld_qkv;
     size_t rows = g->end_row - row;
     float *to = h->turned_queries;
@@ -89,7 +89,7 @@ static void turn_queries(const head *h, size_t row) {
 /* Up to four tiles of keys from `key` on. */
 CR_INLINE void score_keys(const head *h, size_t key, float *scores,
                           const size_t tiles) {
-    const cr_attention_bf16 *g = h->g;
+    const cr_attention *g = h->g;
     const size_t step = g->ld_qkv * sizeof *h->keys;
     tile_zero(0);
     if (tiles > 1)
@@ -216,7 +216,7 @@ static void weigh_values(const head *h) {
 
 /* Sums, divided, to rows of out. */
 static void put_out(const head *h, size_t row, v16 sums) {
-    const cr_attention_bf16 *g = h->g;
+    const cr_attention *g = h->g;
     const v16 share = v16_div(v16_set(1), sums);
     size_t rows = g->end_row - row;
     rows = rows < QUERIES ? rows : QUERIES;
@@ -236,7 +236,7 @@ static void put_out(const head *h, size_t row, v16 sums) {
     }
 }
 
-static head lay_out(const cr_attention_bf16 *g) {
+static head lay_out(const cr_attention *g) {
     size_t width = g->head_width;
     head h = {.g = g, .turned_queries = g->scratch};
     h.sums = h.turned_queries + width / CR_HEAD_TERMS * TILE_FLOATS;
@@ -248,7 +248,7 @@ static head lay_out(const cr_attention_bf16 *g) {
     return h;
 }
 
-void CR_ISA_NAME(attention_bf16_amx)(const cr_attention_bf16 *g) {
+void CR_ISA_NAME(attention_bf16_amx)(const cr_attention *g) {
     const size_t row_terms = g->n_heads * g->head_width;
     assert(g->head_width % CR_HEAD_TERMS == 0);
     head h = lay_out(g);

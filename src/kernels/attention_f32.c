@@ -119,7 +119,7 @@ CR_INLINE void value_tile(const cr_tile *t, const float *sums, float *out,
 }
 
 /* Query rows [row, row + rows) of one head. */
-static void attend_rows(const cr_attention_f32 *g, const float *head,
+static void attend_rows(const cr_attention *g, const float *head,
                         const float *keys, float *scores, size_t row,
                         size_t rows, float *out) {
     size_t end = padded(g->length), width = g->head_width;
@@ -158,12 +158,12 @@ static void attend_rows(const cr_attention_f32 *g, const float *head,
     }
 }
 
-void CR_ISA_NAME(attention_f32)(const cr_attention_f32 *g) {
+void CR_ISA_NAME(attention_f32)(const cr_attention *g) {
     size_t width = g->head_width, row_floats = g->n_heads * width;
     float *keys = g->scratch;
     float *scores = keys + padded(g->length) * width;
     for (size_t h = 0; h < g->n_heads; h++) {
-        const float *head = g->qkv + h * width;
+        const float *head = (const float *)g->qkv + h * width;
         turn_keys(head + row_floats, g->ld_qkv, g->length, width, keys);
         for (size_t row = g->first_row; row < g->end_row; row += CR_ROWS) {
             size_t left = g->end_row - row;

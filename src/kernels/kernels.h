@@ -100,37 +100,17 @@ typedef struct cr_gemm_ops {
 
 /* Self-attention of query rows [first_row, end_row) of one sequence, all
  * heads: out = softmax(q k^T scale) v. Rows of qkv hold q, then k, then v,
- * each [n_heads][head_width], head_width a multiple of 16. */
-typedef struct cr_attention_f32 {
-    const float *qkv; /* [length][ld_qkv] */
-    size_t ld_qkv;
-    size_t length; /* tokens of the sequence, >= 1 */
-    size_t first_row, end_row;
-    size_t n_heads;
-    size_t head_width;
-    float scale; /* of q k^T, before softmax */
-    float *out;  /* [length][ld_out]; rows outside the range untouched */
-    size_t ld_out;
-    float *scratch; /* cr_attention_scratch_floats(length, head_width) */
-} cr_attention_f32;
-
-/* Rows of each block of m but the last, which may have less. */
-size_t cr_gemm_block(const cr_gemm_ops *ops, size_t m);
-
-/* Bytes of m converted rows of k activations. */
-size_t cr_gemm_a_bytes(const cr_gemm_ops *ops, size_t m, size_t k);
-
-/* Query rows that attention takes at once, in any table. */
-enum { CR_MOST_ROWS = 8 };
-
-/* The same with both factors of both products as bfloat16, in the order of sums
- * that AMX has: of 32 terms, even and odd ones apart, then both to what is
- * there. Alike to the bit in every table that is `fused`; softmax is float32.
- * head_width is a multiple of CR_HEAD_TERMS. */
-typedef struct cr_attention_bf16 {
-    const void *qkv; /* [length][ld_qkv] of the table's attention_reads; where
-                        those are bfloat16, up to CR_HEAD_ROWS - 1 rows behind
-                        the last are read, whatever is in them */
+ * each [n_heads][head_width]; softmax is float32.
+ *
+ * attention_f32 reads float32; head_width is a multiple of 16. attention_bf16
+ * multiplies bfloat16, in the order of sums that AMX has: of 32 terms, even and
+ * odd ones apart, then both to what is there. It is alike to the bit in every
+ * table that is `fused`, head_width is a multiple of CR_HEAD_TERMS, and it
+ * reads what the table's attention_reads says: float32, which it rounds, or
+ * bfloat16, then with up to CR_HEAD_ROWS - 1 rows behind the last, whatever is
+ * in them. */
+typedef struct cr_attention {
+    const void *qkv; /* [length][ld_qkv] */
     size_t ld_qkv;
     size_t length; /* tokens of the sequence, >= 1 */
     size_t first_row, end_row;
@@ -141,7 +121,16 @@ typedef struct cr_attention_bf16 {
     size_t ld_out;
     float *scratch; /* cr_attention_scratch_floats(length, head_width), on a
                        boundary of 64 bytes */
-} cr_attention_bf16;
+} cr_attention;
+
+/* Rows of each block of m but the last, which may have less. */
+size_t cr_gemm_block(const cr_gemm_ops *ops, size_t m);
+
+/* Bytes of m converted rows of k activations. */
+size_t cr_gemm_a_bytes(const cr_gemm_ops *ops, size_t m, size_t k);
+
+/* Query rows that attention takes at once, in any table. */
+enum { CR_MOST_ROWS = 8 };
 
 enum { CR_HEAD_TERMS = 32, CR_HEAD_ROWS = 16, CR_MOST_QUERIES = 48 };
 
@@ -176,9 +165,9 @@ typedef struct cr_kernels {
     const char *name;
     bool fused; /* has fused multiply-add: bit-equal with the others */
     const cr_gemm_ops *gemm[CR_N_DTYPES];
-    void (*attention_f32)(const cr_attention_f32 *args);
+    void (*attention_f32)(const cr_attention *args);
     cr_result attention_reads; /* what attention_bf16 does */
-    void (*attention_bf16)(const cr_attention_bf16 *args);
+    void (*attention_bf16)(const cr_attention *args);
     void (*layer_norm)(const cr_layer_norm *args);
     void (*embedding)(const cr_embedding *args);
     /* y[i] = epilogue(x[i]), n a multiple of 16: for tests of the maths. */

@@ -352,34 +352,21 @@ static void attend(const cr_encoding_job *job, size_t s, rows r) {
     const size_t start = job->group->starts[s];
     const size_t length = job->group->starts[s + 1] - start;
     const size_t head_size = w->config.hidden_size / w->config.n_heads;
-    const float scale = 1 / sqrtf((float)head_size);
-    float *out = job->shared->heads + start * w->head_row;
+    const cr_attention a = {.qkv = qkv_at(job, start, 0),
+                            .ld_qkv = 3 * w->head_row,
+                            .length = length,
+                            .first_row = r.first,
+                            .end_row = r.end,
+                            .n_heads = w->config.n_heads,
+                            .head_width = w->head_width,
+                            .scale = 1 / sqrtf((float)head_size),
+                            .out = job->shared->heads + start * w->head_row,
+                            .ld_out = w->head_row,
+                            .scratch = job->own->scratch};
     if (narrow_attention(w))
-        job->kernels->attention_bf16(
-            &(cr_attention_bf16){.qkv = qkv_at(job, start, 0),
-                                 .ld_qkv = 3 * w->head_row,
-                                 .length = length,
-                                 .first_row = r.first,
-                                 .end_row = r.end,
-                                 .n_heads = w->config.n_heads,
-                                 .head_width = w->head_width,
-                                 .scale = scale,
-                                 .out = out,
-                                 .ld_out = w->head_row,
-                                 .scratch = job->own->scratch});
+        job->kernels->attention_bf16(&a);
     else
-        job->kernels->attention_f32(
-            &(cr_attention_f32){.qkv = qkv_at(job, start, 0),
-                                .ld_qkv = 3 * w->head_row,
-                                .length = length,
-                                .first_row = r.first,
-                                .end_row = r.end,
-                                .n_heads = w->config.n_heads,
-                                .head_width = w->head_width,
-                                .scale = scale,
-                                .out = out,
-                                .ld_out = w->head_row,
-                                .scratch = job->own->scratch});
+        job->kernels->attention_f32(&a);
 }
 
 /* Attention of this member's rows, whichever sequences they are of. */

@@ -428,13 +428,13 @@ static void tile_object_code_agrees(void **state) {
 /* ---- Attention ---------------------------------------------------------- */
 
 /* softmax(q k^T scale) v of one query row and head, in float64. */
-static void attend_exactly(const cr_attention_f32 *g, size_t row, size_t head,
+static void attend_exactly(const cr_attention *g, size_t row, size_t head,
                            double *out) {
     size_t d = g->head_width, all = g->n_heads * d;
-    const float *q = g->qkv + row * g->ld_qkv + head * d;
+    const float *qkv = g->qkv, *q = qkv + row * g->ld_qkv + head * d;
     double *weight = malloc(g->length * sizeof *weight), sum = 0, most = -1e30;
     for (size_t j = 0; j < g->length; j++) {
-        const float *k = g->qkv + j * g->ld_qkv + all + head * d;
+        const float *k = qkv + j * g->ld_qkv + all + head * d;
         weight[j] = 0;
         for (size_t i = 0; i < d; i++)
             weight[j] += (double)q[i] * (double)k[i];
@@ -447,11 +447,11 @@ static void attend_exactly(const cr_attention_f32 *g, size_t row, size_t head,
     for (size_t j = 0; j < g->length; j++)
         for (size_t i = 0; i < d; i++)
             out[i] += weight[j] / sum *
-                      (double)g->qkv[j * g->ld_qkv + 2 * all + head * d + i];
+                      (double)qkv[j * g->ld_qkv + 2 * all + head * d + i];
     free(weight);
 }
 
-static void assert_right_attention(const cr_attention_f32 *g) {
+static void assert_right_attention(const cr_attention *g) {
     double exact[256];
     for (size_t row = g->first_row; row < g->end_row; row++)
         for (size_t h = 0; h < g->n_heads; h++) {
@@ -469,17 +469,17 @@ static void check_attention(size_t length, size_t heads, size_t width,
     float *qkv = numbers(length * 3 * row, 2);
     float *want = numbers(length * row, 1), *got = copy_of(want, length * row);
     float *scratch = numbers(cr_attention_scratch_floats(length, width), 1e30f);
-    cr_attention_f32 g = {.qkv = qkv,
-                          .ld_qkv = 3 * row,
-                          .length = length,
-                          .first_row = first,
-                          .end_row = end,
-                          .n_heads = heads,
-                          .head_width = width,
-                          .scale = 0.25f,
-                          .out = want,
-                          .ld_out = row,
-                          .scratch = scratch};
+    cr_attention g = {.qkv = qkv,
+                      .ld_qkv = 3 * row,
+                      .length = length,
+                      .first_row = first,
+                      .end_row = end,
+                      .n_heads = heads,
+                      .head_width = width,
+                      .scale = 0.25f,
+                      .out = want,
+                      .ld_out = row,
+                      .scratch = scratch};
     float *before = copy_of(want, length * row);
     cr_kernels_ref.attention_f32(&g);
     assert_right_attention(&g);
@@ -510,7 +510,7 @@ typedef struct narrow_ops {
     const char *name;
     bool fused;
     cr_result reads;
-    void (*run)(const cr_attention_bf16 *args);
+    void (*run)(const cr_attention *args);
 } narrow_ops;
 
 static narrow_ops narrow_of(const cr_kernels *k) {
@@ -564,18 +564,18 @@ static void narrow_fini(narrow *a) {
 static void narrow_run(const narrow *a, narrow_ops ops, size_t first,
                        size_t end) {
     size_t row = a->heads * a->width;
-    ops.run(&(cr_attention_bf16){
-        .qkv = ops.reads == CR_RESULT_BF16 ? (void *)a->qkv : a->wide,
-        .ld_qkv = 3 * row,
-        .length = a->length,
-        .first_row = first,
-        .end_row = end,
-        .n_heads = a->heads,
-        .head_width = a->width,
-        .scale = 0.25f,
-        .out = a->out,
-        .ld_out = row,
-        .scratch = a->scratch});
+    ops.run(&(cr_attention){.qkv = ops.reads == CR_RESULT_BF16 ? (void *)a->qkv
+                                                               : a->wide,
+                            .ld_qkv = 3 * row,
+                            .length = a->length,
+                            .first_row = first,
+                            .end_row = end,
+                            .n_heads = a->heads,
+                            .head_width = a->width,
+                            .scale = 0.25f,
+                            .out = a->out,
+                            .ld_out = row,
+                            .scratch = a->scratch});
 }
 
 /* Weights are cut to 8 bits: values of +-2 are weighed with an error of a
@@ -586,12 +586,12 @@ static void check_narrow(narrow_ops ops, size_t length, size_t heads,
     narrow_init(&a, length, heads, width);
     narrow_run(&a, ops, 0, length);
     size_t row = heads * width;
-    cr_attention_f32 g = {.qkv = a.exact,
-                          .ld_qkv = 3 * row,
-                          .length = length,
-                          .n_heads = heads,
-                          .head_width = width,
-                          .scale = 0.25f};
+    cr_attention g = {.qkv = a.exact,
+                      .ld_qkv = 3 * row,
+                      .length = length,
+                      .n_heads = heads,
+                      .head_width = width,
+                      .scale = 0.25f};
     double want[256], mean = 0;
     for (size_t i = 0; i < length; i++)
         for (size_t h = 0; h < heads; h++) {
