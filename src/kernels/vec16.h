@@ -430,9 +430,6 @@ CR_INLINE v16 v16_first(size_t n, v16 a, v16 rest) {
     CR_V16_EACH(i < n ? a.x[i] : rest.x[i]);
 }
 
-#endif
-
-#if defined(CR_ISA_ref) || defined(CR_ISA_base)
 CR_INLINE v16 v16_scale_cut(v16 p, v16 whole) {
     for (size_t i = 0; i < CR_V16; i++) {
         uint32_t bits, n;
