@@ -8,8 +8,6 @@
 #include "kernels/math16.h"
 #include "kernels/tile_f32.h"
 
-#include <float.h>
-
 _Static_assert((int)CR_ROWS <= (int)CR_MOST_ROWS, "the scratch is too small");
 
 static size_t padded(size_t n) {
@@ -68,7 +66,8 @@ CR_INLINE void weigh(float *scores, size_t ld, size_t length, float factor,
     for (size_t r = 0; r < n; r++) {
         float *last = scores + r * ld + end - CR_PANEL;
         if (tail)
-            v16_store(last, v16_first(tail, v16_load(last), v16_set(-FLT_MAX)));
+            v16_store(last,
+                      v16_first(tail, v16_load(last), v16_set(-INFINITY)));
         most[r] = v16_load(scores + r * ld);
     }
     for (size_t i = CR_PANEL; i < end; i += CR_PANEL) {

@@ -9,11 +9,11 @@
 
 #include "kernels/vec16.h"
 
-/* 2^(factor x + shift), cut, for what is at most 0 and, below -126, as good as
- * 0. Relative error 7.5e-5 before it is cut (a minimax fit of this project's,
- * as in math16.h). */
+/* 2^(factor x + shift), cut, for what is at most 0 and, below -125, as good as
+ * 0, but no subnormal; NaN stays NaN. Relative error 7.5e-5 before it is cut (a
+ * minimax fit of this project's, as in math16.h). */
 CR_INLINE v16 cr_weight(v16 x, v16 factor, v16 shift) {
-    x = v16_max(v16_fma(x, factor, shift), v16_set(-126));
+    x = v16_max(v16_set(-125), v16_fma(x, factor, shift));
     const v16 magic = v16_set(0x1.8p23f); /* its last bits are the integer */
     v16 whole = v16_add(x, magic);
     v16 f = v16_sub(x, v16_sub(whole, magic));

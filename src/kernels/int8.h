@@ -15,6 +15,8 @@
 #include "kernels/kernels.h"
 #include "kernels/vec16.h"
 
+#include <float.h>
+
 /* How the numbers of a row become integers: round(x * factor + shift). */
 typedef struct cr_int8_row {
     float factor, shift;
@@ -22,34 +24,54 @@ typedef struct cr_int8_row {
 
 enum { CR_INT8_LEAST = -128, CR_INT8_MOST = 127 };
 
-/* The scale of row x[k]. */
-CR_INLINE cr_int8_row cr_int8_scale(const float *x, size_t k,
-                                    cr_row_scale *scale) {
-    v16 most[CR_CHAINS], least[CR_CHAINS];
+/* The largest number of row x[k] and the least, 0 among them; NaN where one of
+ * them is. Bits are compared, as NaN would not come out of a comparison of
+ * floats: signed they are in the order of what is positive, unsigned in that of
+ * the sizes of what is negative, with NaN beyond infinity in both. */
+CR_INLINE void cr_int8_range(const float *x, size_t k, float *high,
+                             float *low) {
+    v16i most[CR_CHAINS], least[CR_CHAINS];
     CR_UNROLL
-    for (size_t c = 0; c < CR_CHAINS; c++)
-        most[c] = least[c] = v16_zero();
+    for (size_t c = 0; c < CR_CHAINS; c++) {
+        most[c] = v16i_zero();
+        least[c] = v16i_set(INT32_MIN);
+    }
     size_t i = 0;
     for (; i + CR_CHAINS * CR_PANEL <= k; i += CR_CHAINS * CR_PANEL) {
         CR_UNROLL
         for (size_t c = 0; c < CR_CHAINS; c++) {
-            v16 v = v16_load(x + i + c * CR_PANEL);
-            most[c] = v16_max(most[c], v);
-            least[c] = v16_min(least[c], v);
+            v16i v = v16i_load(x + i + c * CR_PANEL);
+            most[c] = v16i_max(most[c], v);
+            least[c] = v16i_umax(least[c], v);
         }
     }
     for (; i < k; i += CR_PANEL) {
-        v16 v = v16_load(x + i);
-        most[0] = v16_max(most[0], v);
-        least[0] = v16_min(least[0], v);
+        v16i v = v16i_load(x + i);
+        most[0] = v16i_max(most[0], v);
+        least[0] = v16i_umax(least[0], v);
     }
     CR_UNROLL
     for (size_t c = 1; c < CR_CHAINS; c++) {
-        most[0] = v16_max(most[0], most[c]);
-        least[0] = v16_min(least[0], least[c]);
+        most[0] = v16i_max(most[0], most[c]);
+        least[0] = v16i_umax(least[0], least[c]);
     }
-    float low = -v16_max_lane(v16_sub(v16_zero(), least[0]));
-    float range = v16_max_lane(most[0]) - low;
+    int32_t high_bits = v16i_max_lane(most[0]);
+    uint32_t low_bits = v16i_umax_lane(least[0]);
+    memcpy(high, &high_bits, sizeof high_bits);
+    memcpy(low, &low_bits, sizeof low_bits);
+}
+
+/* The scale of row x[k]; that of a row with NaN or infinity is NaN, so that
+ * whatever is multiplied by the row is. */
+CR_INLINE cr_int8_row cr_int8_scale(const float *x, size_t k,
+                                    cr_row_scale *scale) {
+    float high, low;
+    cr_int8_range(x, k, &high, &low);
+    float range = high - low;
+    if (!(range <= FLT_MAX)) {
+        *scale = (cr_row_scale){NAN, 0};
+        return (cr_int8_row){0, 0};
+    }
     float factor = range > 0 ? 255 / range : 0;
     /* So small a row that the factor overflows is as good as zero. */
     if (!(factor <= 1e30f))

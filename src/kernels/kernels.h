@@ -100,12 +100,14 @@ typedef struct cr_gemm_ops {
 
 /* Self-attention of query rows [first_row, end_row) of one sequence, all
  * heads: out = softmax(q k^T scale) v. Rows of qkv hold q, then k, then v,
- * each [n_heads][head_width]; softmax is float32.
+ * each [n_heads][head_width]; softmax is float32. A query with a score that is
+ * infinite or NaN gets NaN.
  *
  * attention_f32 reads float32; head_width is a multiple of 16. attention_bf16
  * multiplies bfloat16, in the order of sums that AMX has: of 32 terms, even and
  * odd ones apart, then both to what is there. It is alike to the bit in every
- * table that is `fused`, head_width is a multiple of CR_HEAD_TERMS, and it
+ * table that is `fused`, but that AMX takes what is smaller than 2^-126 for 0;
+ * head_width is a multiple of CR_HEAD_TERMS, and it
  * reads what the table's attention_reads says: float32, which it rounds, or
  * bfloat16, then with up to CR_HEAD_ROWS - 1 rows behind the last, whatever is
  * in them. */
@@ -129,10 +131,12 @@ size_t cr_gemm_block(const cr_gemm_ops *ops, size_t m);
 /* Bytes of m converted rows of k activations. */
 size_t cr_gemm_a_bytes(const cr_gemm_ops *ops, size_t m, size_t k);
 
-/* Query rows that attention takes at once, in any table. */
-enum { CR_MOST_ROWS = 8 };
+/* Query rows that attention takes at once, at most, in any table: of float32
+ * and of bfloat16. */
+enum { CR_MOST_ROWS = 8, CR_MOST_QUERIES = 48 };
 
-enum { CR_HEAD_TERMS = 32, CR_HEAD_ROWS = 16, CR_MOST_QUERIES = 48 };
+/* What bf16 attention multiplies at once: so many terms of so many rows. */
+enum { CR_HEAD_TERMS = 32, CR_HEAD_ROWS = 16 };
 
 /* Floats of scratch for sequences of up to `length` tokens, of either. */
 size_t cr_attention_scratch_floats(size_t length, size_t head_width);

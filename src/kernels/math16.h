@@ -10,9 +10,10 @@
 #include "kernels/kernels.h"
 #include "kernels/vec16.h"
 
-/* 2^x for x <= 127; relative error 2e-9 + rounding; 0 below -126.5. */
+/* 2^x for x <= 127; relative error 2e-9 + rounding; 0 below -126.5; NaN stays
+ * NaN. */
 CR_INLINE v16 v16_exp2(v16 x) {
-    x = v16_max(x, v16_set(-127));
+    x = v16_max(v16_set(-127), x);
     v16 n = v16_round(x);
     v16 f = v16_sub(x, n); /* -0.5 .. 0.5, exact */
     v16 p = v16_set(1.534581071e-4f);
@@ -69,10 +70,10 @@ CR_INLINE v16 v16_gelu_short(v16 x) {
     return v16_mul(x, v16_fma(z, p, v16_set(0.5f)));
 }
 
-/* tanh(x) = 1 - 2 / (exp(2x) + 1); absolute error 1e-7. */
+/* tanh(x) = 1 - 2 / (exp(2x) + 1); absolute error 1e-7; NaN stays NaN. */
 CR_INLINE v16 v16_tanh(v16 x) {
     const float two_log2_e = 2.885390082f;
-    v16 clamped = v16_max(v16_min(x, v16_set(10)), v16_set(-10));
+    v16 clamped = v16_max(v16_set(-10), v16_min(v16_set(10), x));
     v16 e = v16_exp2(v16_mul(clamped, v16_set(two_log2_e)));
     v16 one = v16_set(1);
     return v16_sub(one, v16_div(v16_set(2), v16_add(e, one)));
@@ -87,7 +88,8 @@ CR_INLINE v16 v16_gelu_new(v16 x) {
     return v16_fma(half, t, half);
 }
 
-CR_INLINE v16 v16_relu(v16 x) { return v16_max(x, v16_zero()); }
+/* NaN stays NaN. */
+CR_INLINE v16 v16_relu(v16 x) { return v16_max(v16_zero(), x); }
 
 CR_INLINE v16 cr_epilogue_apply(v16 x, cr_epilogue epilogue) {
     switch (epilogue) {

@@ -85,6 +85,10 @@ CR_INLINE v16i v16i_load(const void *p) { return _mm512_loadu_si512(p); }
 CR_INLINE void v16i_store(void *p, v16i a) { _mm512_storeu_si512(p, a); }
 CR_INLINE v16i v16i_set(int32_t x) { return _mm512_set1_epi32(x); }
 CR_INLINE v16i v16i_sub(v16i a, v16i b) { return _mm512_sub_epi32(a, b); }
+CR_INLINE v16i v16i_max(v16i a, v16i b) { return _mm512_max_epi32(a, b); }
+CR_INLINE v16i v16i_umax(v16i a, v16i b) { return _mm512_max_epu32(a, b); }
+CR_INLINE int32_t v16i_max_lane(v16i a) { return _mm512_reduce_max_epi32(a); }
+CR_INLINE uint32_t v16i_umax_lane(v16i a) { return _mm512_reduce_max_epu32(a); }
 CR_INLINE v16 v16i_to_float(v16i a) { return _mm512_cvtepi32_ps(a); }
 CR_INLINE v16i v16_to_int(v16 a) { return _mm512_cvtps_epi32(a); }
 CR_INLINE v16i v16i_dot2(v16i sum, v16i a, v16i b) {
@@ -214,6 +218,28 @@ CR_INLINE void v16i_store(void *p, v16i a) {
 CR_INLINE v16i v16i_sub(v16i a, v16i b) {
     return (v16i){_mm256_sub_epi32(a.lo, b.lo), _mm256_sub_epi32(a.hi, b.hi)};
 }
+CR_INLINE v16i v16i_max(v16i a, v16i b) {
+    return (v16i){_mm256_max_epi32(a.lo, b.lo), _mm256_max_epi32(a.hi, b.hi)};
+}
+CR_INLINE v16i v16i_umax(v16i a, v16i b) {
+    return (v16i){_mm256_max_epu32(a.lo, b.lo), _mm256_max_epu32(a.hi, b.hi)};
+}
+#define CR_FOLD_INTEGERS(op, a)                                                \
+    do {                                                                       \
+        a = op(a, _mm256_permute2x128_si256(a, a, 1));                         \
+        a = op(a, _mm256_shuffle_epi32(a, 0x4e));                              \
+        a = op(a, _mm256_shuffle_epi32(a, 0xb1));                              \
+    } while (0)
+CR_INLINE int32_t v16i_max_lane(v16i a) {
+    __m256i half = _mm256_max_epi32(a.lo, a.hi);
+    CR_FOLD_INTEGERS(_mm256_max_epi32, half);
+    return _mm256_cvtsi256_si32(half);
+}
+CR_INLINE uint32_t v16i_umax_lane(v16i a) {
+    __m256i half = _mm256_max_epu32(a.lo, a.hi);
+    CR_FOLD_INTEGERS(_mm256_max_epu32, half);
+    return (uint32_t)_mm256_cvtsi256_si32(half);
+}
 CR_INLINE v16 v16i_to_float(v16i a) {
     return CR_V16_BOTH(_mm256_cvtepi32_ps(a.lo), _mm256_cvtepi32_ps(a.hi));
 }
@@ -291,7 +317,6 @@ CR_INLINE v16 v16_add(v16 a, v16 b) { CR_V16_EACH(vaddq_f32(a.q[i], b.q[i])); }
 CR_INLINE v16 v16_sub(v16 a, v16 b) { CR_V16_EACH(vsubq_f32(a.q[i], b.q[i])); }
 CR_INLINE v16 v16_mul(v16 a, v16 b) { CR_V16_EACH(vmulq_f32(a.q[i], b.q[i])); }
 CR_INLINE v16 v16_div(v16 a, v16 b) { CR_V16_EACH(vdivq_f32(a.q[i], b.q[i])); }
-/* As x86: the second operand where the comparison is false. */
 CR_INLINE v16 v16_max(v16 a, v16 b) {
     CR_V16_EACH(vbslq_f32(vcgtq_f32(a.q[i], b.q[i]), a.q[i], b.q[i]));
 }
@@ -334,6 +359,25 @@ CR_INLINE void v16i_store(void *p, v16i a) {
 }
 CR_INLINE v16i v16i_sub(v16i a, v16i b) {
     CR_V16I_EACH(vsubq_s32(a.q[i], b.q[i]));
+}
+CR_INLINE v16i v16i_max(v16i a, v16i b) {
+    CR_V16I_EACH(vmaxq_s32(a.q[i], b.q[i]));
+}
+CR_INLINE int32x4_t cr_umax4(int32x4_t a, int32x4_t b) {
+    uint32x4_t x = vreinterpretq_u32_s32(a), y = vreinterpretq_u32_s32(b);
+    return vreinterpretq_s32_u32(vmaxq_u32(x, y));
+}
+CR_INLINE v16i v16i_umax(v16i a, v16i b) {
+    CR_V16I_EACH(cr_umax4(a.q[i], b.q[i]));
+}
+CR_INLINE int32_t v16i_max_lane(v16i a) {
+    int32x4_t half = vmaxq_s32(a.q[0], a.q[1]);
+    return vmaxvq_s32(vmaxq_s32(half, vmaxq_s32(a.q[2], a.q[3])));
+}
+CR_INLINE uint32_t v16i_umax_lane(v16i a) {
+    int32x4_t half = cr_umax4(a.q[0], a.q[1]);
+    half = cr_umax4(half, cr_umax4(a.q[2], a.q[3]));
+    return vmaxvq_u32(vreinterpretq_u32_s32(half));
 }
 CR_INLINE v16 v16i_to_float(v16i a) { CR_V16_EACH(vcvtq_f32_s32(a.q[i])); }
 CR_INLINE v16i v16_to_int(v16 a) { CR_V16I_EACH(vcvtnq_s32_f32(a.q[i])); }
@@ -421,7 +465,8 @@ CR_INLINE v16 v16_round(v16 a) {
 CR_INLINE v16 v16_pow2(v16 n) {
     v16 r;
     for (size_t i = 0; i < CR_V16; i++) {
-        uint32_t bits = (uint32_t)(int32_t)(n.x[i] + 127) << 23;
+        bool number = n.x[i] == n.x[i];
+        uint32_t bits = number ? (uint32_t)(int32_t)(n.x[i] + 127) << 23 : 0;
         memcpy(&r.x[i], &bits, sizeof bits);
     }
     return r;
@@ -494,6 +539,28 @@ CR_INLINE v16i v16i_sub(v16i a, v16i b) {
         a.x[i] -= b.x[i];
     return a;
 }
+CR_INLINE v16i v16i_max(v16i a, v16i b) {
+    for (size_t i = 0; i < CR_V16; i++)
+        a.x[i] = a.x[i] > b.x[i] ? a.x[i] : b.x[i];
+    return a;
+}
+CR_INLINE v16i v16i_umax(v16i a, v16i b) {
+    for (size_t i = 0; i < CR_V16; i++)
+        a.x[i] = (uint32_t)a.x[i] > (uint32_t)b.x[i] ? a.x[i] : b.x[i];
+    return a;
+}
+CR_INLINE int32_t v16i_max_lane(v16i a) {
+    int32_t most = a.x[0];
+    for (size_t i = 1; i < CR_V16; i++)
+        most = a.x[i] > most ? a.x[i] : most;
+    return most;
+}
+CR_INLINE uint32_t v16i_umax_lane(v16i a) {
+    uint32_t most = (uint32_t)a.x[0];
+    for (size_t i = 1; i < CR_V16; i++)
+        most = (uint32_t)a.x[i] > most ? (uint32_t)a.x[i] : most;
+    return most;
+}
 CR_INLINE v16 v16i_to_float(v16i a) {
     float x[CR_V16];
     for (size_t i = 0; i < CR_V16; i++)
@@ -529,9 +596,11 @@ CR_INLINE v16 v16_from_bf16(const uint16_t *p) {
 #endif
 
 /* v16_round: to the nearest integer, ties to even, |a| < 2^22.
- * v16_pow2: 2^n for whole n in -127 .. 127; -127 gives 0.
+ * v16_max, v16_min: b where either is NaN.
+ * v16_pow2: 2^n for whole n in -127 .. 127; -127 and NaN give 0.
  * v16_first: the first n lanes of a, the others of rest; n <= 16.
  * v16_to_int: to the nearest integer, ties to even, |a| < 2^22.
+ * v16i_umax: the larger as unsigned integers.
  * v16i_dot2: sum + a0 b0 + a1 b1, where a lane of a and b is two int16. */
 
 /* Rows become columns: lane j of x[i] and lane i of x[j] change places. */

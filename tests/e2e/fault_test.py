@@ -1,6 +1,7 @@
 """An engine that fails on a real text. The model is generated and sound but for
-one word, whose weights are finite and overflow float32 when they are summed:
-what the cpu backend makes of it is an error, never a score.
+one word, or the weights of one layer, which are finite and overflow float32
+when they are summed: what the cpu backend makes of it is an error, never a
+score.
 
 A request with that word fails, over HTTP and gRPC; those that share a batch
 with it are scored as ever. (tests/unit/sched/fault_test.c has the rest.)
@@ -28,17 +29,22 @@ BAD = f"a {WORD} river"
 TEXTS = ["red river", "the city of berlin", "cats and dogs"]
 
 
-def spoil(folder, word):
-    """The word's embedding becomes 3e38 throughout."""
-    row = (folder / "vocab.txt").read_text().split("\n").index(word)
+def overwrite(folder, tensor, row, values):
+    """Numbers of a tensor's row, from its first column on."""
     path = folder / "model.safetensors"
     data = bytearray(path.read_bytes())
     start = 8 + struct.unpack_from("<Q", data)[0]
-    words = json.loads(data[8:start])["bert.embeddings.word_embeddings.weight"]
-    width = words["shape"][1]
-    at = start + words["data_offsets"][0] + row * width * 4
-    struct.pack_into(f"<{width}f", data, at, *[3e38] * width)
+    entry = json.loads(data[8:start])[tensor]
+    at = start + entry["data_offsets"][0] + row * entry["shape"][1] * 4
+    struct.pack_into(f"<{len(values)}f", data, at, *values)
     path.write_bytes(data)
+
+
+def spoil(folder, word):
+    """The word's embedding becomes 3e38 throughout."""
+    row = (folder / "vocab.txt").read_text().split("\n").index(word)
+    overwrite(folder, "bert.embeddings.word_embeddings.weight", row,
+              [3e38] * Shape.hidden)
 
 
 @pytest.fixture(scope="module")
@@ -66,6 +72,29 @@ def test_overflow_is_an_error_on_every_isa(dtype, score, crossrank):
         assert score(*TEXTS, dtype=dtype, CROSSRANK_ISA=isa).returncode == 0
         done = score(*TEXTS, BAD, dtype=dtype, CROSSRANK_ISA=isa)
         assert done.returncode == 3, isa
+        assert "overflow float32" in message_of(done)
+
+
+@pytest.mark.parametrize("dtype", ["fp32", "bf16", "int8"])
+@pytest.mark.parametrize("spoilt, weight", [(["query", "key"], 1e25),
+                                            (["value"], 3e38)])
+@pytest.mark.parametrize("heads, hidden", [(2, 32), (1, 32)])
+def test_overflow_inside_attention_is_one(dtype, spoilt, weight, heads, hidden,
+                                          tmp_path, crossrank):
+    """Where no hidden state shows it by itself: scores of queries and keys are
+    infinite and softmax makes weights of them, or integers are made of infinite
+    values. (A head of 32 is multiplied as bfloat16 in int8.)"""
+    make(tmp_path, Shape(heads=heads, hidden=hidden))
+    for name in spoilt:
+        for row in range(hidden):
+            overwrite(tmp_path, "bert.encoder.layer.0.attention.self."
+                      f"{name}.weight", row, [weight] * 4)
+    for isa in json.loads(crossrank("info", "--json").stdout)["isa_available"]:
+        done = crossrank("score", "--model", tmp_path, "--dtype", dtype,
+                         "--activation", "sigmoid", "-",
+                         stdin=f"{QUERY}\t{TEXTS[0]}\n".encode(),
+                         env={**os.environ, "CROSSRANK_ISA": isa})
+        assert done.returncode == 3, (isa, done.stdout)
         assert "overflow float32" in message_of(done)
 
 

@@ -88,10 +88,11 @@ CR_EMULATED_INLINE __m512 _mm512_range_ps(__m512 a, __m512 b, int how) {
     CR_LANES(
         copysignf(fabsf(a.f[k]) < fabsf(b.f[k]) ? a.f[k] : b.f[k], a.f[k]));
 }
+/* What has no integer, NaN among it, is the least one. */
 CR_EMULATED_INLINE __m512i _mm512_cvtps_epi32(__m512 a) {
     __m512i r;
     for (int k = 0; k < 16; k++)
-        r.i[k] = (int32_t)lrintf(a.f[k]);
+        r.i[k] = fabsf(a.f[k]) < 0x1p31f ? (int32_t)lrintf(a.f[k]) : INT32_MIN;
     return r;
 }
 CR_EMULATED_INLINE __m512i _mm512_slli_epi32(__m512i a, unsigned n) {
@@ -132,6 +133,24 @@ CR_EMULATED_INLINE __m512i _mm512_add_epi32(__m512i a, __m512i b) {
 }
 CR_EMULATED_INLINE __m512i _mm512_sub_epi32(__m512i a, __m512i b) {
     CR_INTEGERS((uint32_t)a.i[k] - (uint32_t)b.i[k]);
+}
+CR_EMULATED_INLINE __m512i _mm512_max_epi32(__m512i a, __m512i b) {
+    CR_INTEGERS(a.i[k] > b.i[k] ? a.i[k] : b.i[k]);
+}
+CR_EMULATED_INLINE __m512i _mm512_max_epu32(__m512i a, __m512i b) {
+    CR_INTEGERS((uint32_t)a.i[k] > (uint32_t)b.i[k] ? a.i[k] : b.i[k]);
+}
+CR_EMULATED_INLINE int32_t _mm512_reduce_max_epi32(__m512i a) {
+    int32_t most = a.i[0];
+    for (int k = 1; k < 16; k++)
+        most = a.i[k] > most ? a.i[k] : most;
+    return most;
+}
+CR_EMULATED_INLINE uint32_t _mm512_reduce_max_epu32(__m512i a) {
+    uint32_t most = (uint32_t)a.i[0];
+    for (int k = 1; k < 16; k++)
+        most = (uint32_t)a.i[k] > most ? (uint32_t)a.i[k] : most;
+    return most;
 }
 CR_EMULATED_INLINE __m512 _mm512_cvtepi32_ps(__m512i a) {
     CR_LANES((float)a.i[k]);
