@@ -168,7 +168,7 @@ static cr_status calibrate(planner *p, cr_error *error) {
 static cr_status find_service(planner *p, cr_error *error) {
     const cr_backend_description *d = &p->generation->backend->description;
     const cr_geometry geometry = {d->group_tokens, d->max_group_tokens,
-                                  d->exact};
+                                  d->team_tokens};
     p->calibration_s = p->lone_ms = p->cpu_share = CR_UNKNOWN;
     return p->o.results
                ? cr_calibrate_read(p->o.results, &geometry, &p->service, error)

@@ -46,8 +46,9 @@ typedef struct cr_backend_description {
     uint32_t lanes;
     uint32_t group_tokens;     /* what a lane likes to take at once */
     uint32_t max_group_tokens; /* what it can take at most */
-    bool pads;                 /* computes padding, so likes equal lengths */
-    bool exact;                /* a score never depends on its company */
+    uint32_t team_tokens; /* a team's members take multiples; 0: no teams */
+    bool pads;            /* computes padding, so likes equal lengths */
+    bool exact;           /* a score never depends on its company */
     uint64_t weight_bytes;
     uint64_t workspace_bytes;
 } cr_backend_description;

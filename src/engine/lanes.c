@@ -162,7 +162,7 @@ static uint64_t claim_tokens(const cr_lanes *lanes, const job *j) {
 /* Whether idle lanes would rather split the rows of this job than its pairs. */
 static bool suits_team(const cr_lanes *lanes, const job *j) {
     const cr_backend_description *d = &lanes->options.backend->description;
-    if (j->behind || !d->exact || fair_lanes(lanes) == 1 ||
+    if (j->behind || !d->team_tokens || fair_lanes(lanes) == 1 ||
         j->tokens_left + lanes->options.max_length > d->max_group_tokens)
         return false;
     for (uint32_t i = 0; i < lanes->n; i++)
@@ -263,7 +263,8 @@ static void add_pair(lane *l, const cr_pair *pair) {
 static void form_team(lane *l) {
     cr_lanes *lanes = l->lanes;
     cr_team_init_alone(&l->team, l->index);
-    uint32_t most = cr_team_worth(l->group.n_tokens);
+    uint32_t step = lanes->options.backend->description.team_tokens;
+    uint32_t most = cr_team_worth(l->group.n_tokens, step);
     if (lanes->n == 1 || most < 2)
         return;
     pthread_mutex_lock(&lanes->lock);

@@ -17,10 +17,12 @@ static void relax(void) {
 #endif
 }
 
-uint32_t cr_team_worth(uint64_t tokens) {
+uint32_t cr_team_worth(uint64_t tokens, uint32_t step) {
     uint64_t most = tokens / MIN_MEMBER_TOKENS;
     if (most < 2)
         most = tokens < MIN_TEAM_TOKENS ? 1 : 2;
+    uint64_t parts = step ? (tokens + step - 1) / step : 1;
+    most = most < parts ? most : parts;
     return most > CR_TEAM_MAX ? CR_TEAM_MAX : (uint32_t)most;
 }
 

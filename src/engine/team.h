@@ -21,8 +21,10 @@ typedef struct cr_team {
     _Atomic uint32_t turn;
 } cr_team;
 
-/* How many members a group of so many tokens is worth, its leader included. */
-uint32_t cr_team_worth(uint64_t tokens);
+/* How many members a group of so many tokens is worth, its leader included, if
+ * parts are multiples of `step` tokens: none is left without any. 1 of step 0.
+ */
+uint32_t cr_team_worth(uint64_t tokens, uint32_t step);
 
 /* A team of this one lane. */
 void cr_team_init_alone(cr_team *team, uint32_t lane);

@@ -292,7 +292,7 @@ static void keep_spread(const calibration *c, cr_service *s) {
 static cr_status measure_gain(calibration *c, cr_service *s, cr_error *error) {
     uint32_t n = c->lanes < CR_TEAM_MAX ? c->lanes : CR_TEAM_MAX;
     s->team_gain = 0;
-    if (n < 2 || !s->geometry.exact)
+    if (n < 2 || !s->geometry.team_tokens)
         return CR_OK;
     cr_team_init_alone(&c->team, 0);
     cr_team_init_alone(&c->gate, 0);
@@ -327,7 +327,7 @@ cr_status cr_calibrate_groups(const cr_calibration *o, cr_service *s,
     cr_status status = CR_OK;
     *cpu_share = 0;
     *s = (cr_service){
-        .geometry = {d->group_tokens, d->max_group_tokens, d->exact}};
+        .geometry = {d->group_tokens, d->max_group_tokens, d->team_tokens}};
     c.workers = cr_calloc(c.lanes, sizeof *c.workers);
     pthread_mutex_init(&c.start, NULL);
     if (!c.workers)

@@ -28,10 +28,11 @@ json_t *cr_service_write(const cr_service *s) {
                                         "ms", s->ns[i] * 1e-6));
     for (size_t i = 0; i < s->n_ratios; i++)
         json_array_append_new(ratios, json_real(s->ratios[i]));
-    return json_pack("{s:i,s:i,s:b,s:o,s:f,s:f,s:f,s:o}", "group_tokens",
+    return json_pack("{s:i,s:i,s:i,s:b,s:o,s:f,s:f,s:f,s:o}", "group_tokens",
                      (int)s->geometry.group_tokens, "max_group_tokens",
-                     (int)s->geometry.max_group_tokens, "teams",
-                     (int)s->geometry.exact, "groups", groups, "team_gain",
+                     (int)s->geometry.max_group_tokens, "team_tokens",
+                     (int)s->geometry.team_tokens, "teams",
+                     s->geometry.team_tokens > 0, "groups", groups, "team_gain",
                      s->team_gain, "door_ms", s->door_ns * 1e-6, "wire_ms",
                      s->wire_ns * 1e-6, "spread", ratios);
 }
@@ -102,7 +103,11 @@ cr_status cr_service_read(const json_t *json, const char *path, cr_service *s,
         (uint32_t)take(&r, json, "group_tokens", 1, 1 << 24);
     s->geometry.max_group_tokens = (uint32_t)take(
         &r, json, "max_group_tokens", s->geometry.group_tokens, 1 << 24);
-    s->geometry.exact = json_is_true(json_object_get(json, "teams"));
+    s->geometry.team_tokens = json_is_true(json_object_get(json, "teams"));
+    /* Older files have no more than that. */
+    if (json_object_get(json, "team_tokens"))
+        s->geometry.team_tokens =
+            (uint32_t)take(&r, json, "team_tokens", 0, 1 << 24);
     s->team_gain = take(&r, json, "team_gain", 0, 1);
     s->door_ns = take_ns(&r, json, "door_ms", 0, 1e6);
     s->wire_ns = take_ns(&r, json, "wire_ms", 0, 1e6);

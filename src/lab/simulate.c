@@ -208,7 +208,8 @@ static cr_status start_group(simulation *s, replica *r, group *g, bool team) {
     }
     g->members = 1;
     if (team && r->dispatch.queue.n_pairs == 0) {
-        uint32_t most = cr_team_worth(tokens);
+        uint32_t most =
+            cr_team_worth(tokens, s->o->service->geometry.team_tokens);
         g->members = most < r->idle ? most : r->idle;
     }
     g->replica = r;
@@ -374,7 +375,7 @@ static cr_status begin(simulation *s) {
     cr_backend_description *d = &s->backend.description;
     d->group_tokens = g->group_tokens;
     d->max_group_tokens = g->max_group_tokens;
-    d->exact = g->exact;
+    d->team_tokens = g->team_tokens;
     s->generation.backend = &s->backend;
     s->first_ns = s->last_ns = INT64_MAX;
     uint64_t seeds = o->seed;

@@ -52,7 +52,7 @@ cr_batcher_answer cr_batcher_decide(const cr_batching *b, const cr_geometry *g,
     uint64_t tokens = least(a.released.tokens, v->waiting.tokens);
     a.take = true;
     a.one_job = !b->enabled;
-    a.team = g->exact && v->idle_lanes > 1 && tokens <= g->group_tokens;
+    a.team = g->team_tokens && v->idle_lanes > 1 && tokens <= g->group_tokens;
     a.want_tokens = a.team ? tokens : share(g, v, tokens);
     a.max_tokens = least(a.released.tokens, g->max_group_tokens);
     a.max_pairs = a.released.pairs;

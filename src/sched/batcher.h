@@ -23,7 +23,7 @@ typedef struct cr_batching {
 typedef struct cr_geometry {
     uint32_t group_tokens;     /* what a lane likes to take at once */
     uint32_t max_group_tokens; /* what it can take at most */
-    bool exact;                /* lanes may form a team */
+    uint32_t team_tokens; /* a team's members take multiples; 0: no teams */
 } cr_geometry;
 
 /* Pairs and tokens that may leave, or do wait. */

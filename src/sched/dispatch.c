@@ -18,7 +18,8 @@ static cr_amount rest_of(const cr_job *job) {
 static cr_batcher_answer ask_batcher(const cr_dispatch *d, const cr_job *next,
                                      int64_t now_ns, uint32_t idle_lanes) {
     const cr_backend_description *b = &next->generation->backend->description;
-    cr_geometry geometry = {b->group_tokens, b->max_group_tokens, b->exact};
+    cr_geometry geometry = {b->group_tokens, b->max_group_tokens,
+                            b->team_tokens};
     cr_batcher_view view = {.now_ns = now_ns,
                             .oldest_ns = d->queue.oldest->queued_ns,
                             .waiting = {d->queue.n_pairs, d->queue.n_tokens},

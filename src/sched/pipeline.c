@@ -188,7 +188,9 @@ static void wake(lane *l) {
 static void form_team(lane *l) {
     cr_pipeline *p = l->pipeline;
     cr_team_init_alone(&l->team, l->index);
-    uint32_t most = cr_team_worth(l->group.n_tokens);
+    const cr_backend *backend = l->generation->backend;
+    uint32_t most =
+        cr_team_worth(l->group.n_tokens, backend->description.team_tokens);
     if (!l->wants_team || most < 2)
         return;
     pthread_mutex_lock(&p->lock);

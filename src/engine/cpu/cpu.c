@@ -77,6 +77,7 @@ static cr_status cpu_open(const cr_model *model, const cr_backend_options *o,
     uint32_t two_blocks = 2 * (uint32_t)c->kernels->gemm[dtype]->block;
     d->group_tokens = two_blocks > GROUP_TOKENS ? two_blocks : GROUP_TOKENS;
     d->max_group_tokens = d->group_tokens + o->max_length;
+    d->team_tokens = (uint32_t)cr_encode_team_tokens(&c->weights);
     d->exact = true;
     d->weight_bytes = c->weights.bytes;
     c->workspaces = cr_calloc(o->lanes, sizeof *c->workspaces);

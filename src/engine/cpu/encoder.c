@@ -15,8 +15,8 @@
 #include <string.h>
 
 /* Parts of a team are cut at multiples of this, or of what is multiplied
- * together: few enough rows to be nearly equal, since a tile of four costs
- * little more a row than one of eight. */
+ * together: where that is no more, they are nearly equal, since a tile of four
+ * rows costs little more a row than one of eight. */
 enum { PART_STEP = 4 };
 /* Parts of columns are cut at multiples of the widest tile's three panels. */
 enum { COLUMN_STEP = 3 * CR_PANEL };
@@ -30,6 +30,10 @@ static const cr_gemm_ops *head_ops(const cr_weights *w) {
 }
 
 static size_t most(size_t a, size_t b) { return a > b ? a : b; }
+
+size_t cr_encode_team_tokens(const cr_weights *w) {
+    return most(PART_STEP, layers_ops(w)->row_step);
+}
 
 /* Whether attention multiplies bfloat16: in bf16 where tiles do, and in int8
  * everywhere, so that its scores are the same on every machine and tiles need
@@ -70,8 +74,10 @@ cr_status cr_workspace_init(cr_workspace *ws, const cr_weights *w,
     const size_t each = sizeof(float), sequences = ws->max_sequences;
     size_t most_rows = most(layers->block, head->block);
     size_t widest = most(most(w->inner, w->head_row), w->width);
-    size_t packed = most(cr_gemm_a_bytes(layers, layers->block, widest),
-                         cr_gemm_a_bytes(head, head->block, widest));
+    /* The head is float32, which is read as it is. */
+    size_t packed = w->dtype == CR_FP32
+                        ? 0
+                        : cr_gemm_a_bytes(layers, layers->block, widest);
     size_t inner = layers->block * w->inner * each;
     if (converts_inner(w))
         inner = cr_gemm_a_bytes(layers, layers->block, w->inner);
@@ -503,7 +509,7 @@ void cr_encode(const cr_encoding_job *job) {
     assert(job->group->n_sequences <= job->shared->max_sequences);
     rows r;
     cr_team_part(job->team, job->member, job->group->n_tokens,
-                 most(PART_STEP, layers_ops(w)->row_step), &r.first, &r.end);
+                 cr_encode_team_tokens(w), &r.first, &r.end);
     embed(job, r);
     if (by_columns(job))
         cr_team_meet(job->team);

@@ -46,6 +46,9 @@ typedef struct cr_encoding_job {
     uint32_t member;
 } cr_encoding_job;
 
+/* What rows of a team's members are multiples of, but the last one's. */
+size_t cr_encode_team_tokens(const cr_weights *w);
+
 /* Called once by each member; when all have returned, the leader's workspace
  * holds logits[n_sequences][classifier.matrix.n]. */
 void cr_encode(const cr_encoding_job *job);

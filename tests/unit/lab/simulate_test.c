@@ -166,7 +166,7 @@ static void nothing_is_lost_or_doubled(void **state) {
     static uint32_t starts[KINDS][PAIRS + 1];
     fill_kinds(starts);
     cr_service s = exponential();
-    s.geometry.exact = true;
+    s.geometry.team_tokens = 4;
     s.team_gain = 0.8;
     s.door_ns = 4e5;
     for (size_t i = 0; i < 3; i++) {
@@ -228,7 +228,7 @@ static void a_request_alone(void **state) {
     o.lanes = 4; /* a pair each */
     assert_near(run(&o).latency_ms.p99, 1.5 + SERVICE_MS, 1e-9);
     /* A team of two on a single group, and the time that it saves. */
-    s.geometry.exact = true;
+    s.geometry.team_tokens = 4;
     s.team_gain = 0.6;
     o.starts = ONE_PAIR;
     o.pairs = 1;

@@ -11,7 +11,7 @@
 #include <cmocka.h>
 
 static const int64_t MS = 1000000;
-static const cr_geometry CPU = {256, 768, true};
+static const cr_geometry CPU = {256, 768, 4};
 
 static cr_batcher_view view_of(uint64_t pairs, uint64_t tokens, int64_t now,
                                int64_t oldest, uint32_t idle) {
@@ -157,7 +157,7 @@ static void run_machine(machine *m, const cr_batching *batching, uint32_t seed,
     cr_error error;
     m->backend.description.group_tokens = CPU.group_tokens;
     m->backend.description.max_group_tokens = CPU.max_group_tokens;
-    m->backend.description.exact = CPU.exact;
+    m->backend.description.team_tokens = CPU.team_tokens;
     m->generation.backend = &m->backend;
     cr_dispatch_init(&m->dispatch, batching, 512);
     while (arrived < JOBS || m->dispatch.queue.n_pairs) {
