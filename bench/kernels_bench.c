@@ -1,5 +1,6 @@
-/* The speed of every matrix product of the shipped model, and of attention,
- * beside the arithmetic peak measured in the same run.
+/* The speed of every matrix product of the shipped model, and of both kinds of
+ * attention, beside the arithmetic peak measured in the same run. Products are
+ * of a block's rows and leave what the encoder asks for.
  *
  *     kernels_bench [ROUNDS [ISA]]
  *
@@ -7,6 +8,7 @@
  * drift of the machine meets all of them; figures are medians over the rounds,
  * shares medians of ratios within a round. One JSON object a line. */
 #include "base/mem.h"
+#include "kernels/bf16.h"
 #include "kernels/kernels.h"
 #include "lab/peak.h"
 
@@ -16,7 +18,7 @@
 #include <time.h>
 
 enum {
-    ROWS = 96, /* as the encoder's blocks */
+    MOST_ROWS = 256, /* of any table's blocks */
     WIDTH = 384,
     INNER = 1536,
     N_HEADS = 12,
@@ -35,10 +37,13 @@ typedef struct bench_case {
     const cr_kernels *table;
     cr_dtype dtype;
     const char *name;
-    size_t k, n;   /* of a product */
-    size_t length; /* of attention, else 0 */
-    bool converts; /* measures convert alone */
+    size_t m, k, n;  /* of a product */
+    size_t length;   /* of attention, else 0 */
+    cr_result reads; /* what attention does */
+    bool narrow;     /* attention_bf16 */
+    bool converts;   /* measures convert alone */
     cr_epilogue epilogue;
+    cr_result result;
     bool residual;
     double rate[MAX_ROUNDS];  /* 10^9 operations a second */
     double share[MAX_ROUNDS]; /* of the peak in the same round */
@@ -73,6 +78,7 @@ static float *need_numbers(size_t n, float scale) {
 
 /* What all cases read and write. */
 static float *numbers, *converted, *output, *bias, *residual, *scratch;
+static uint16_t *narrow_numbers;
 static cr_row_scale *row_scales;
 
 /* One case's weights, packed COPIES times. */
@@ -108,12 +114,12 @@ static void free_weights(weights *w) {
 static void run_product(const bench_case *c, const weights *w, size_t turn) {
     const cr_gemm_ops *ops = c->table->gemm[c->dtype];
     if (c->converts) {
-        ops->convert(numbers, c->k, ROWS, c->k, converted, row_scales);
+        ops->convert(numbers, c->k, c->m, c->k, converted, row_scales);
         return;
     }
     cr_gemm g = {.a = c->dtype == CR_FP32 ? numbers : converted,
                  .a_scales = row_scales,
-                 .m = ROWS,
+                 .m = c->m,
                  .b = {.k = c->k,
                        .n = c->n,
                        .panels = w->packed + turn % COPIES * w->bytes,
@@ -125,12 +131,15 @@ static void run_product(const bench_case *c, const weights *w, size_t turn) {
                  .ld_residual = c->n,
                  .c = output,
                  .ldc = c->n,
+                 .result = c->result,
                  .epilogue = c->epilogue};
     ops->run(&g);
 }
 
 static void run_attention(const bench_case *c) {
-    cr_attention a = {.qkv = numbers,
+    cr_attention a = {.qkv = c->reads == CR_RESULT_BF16
+                                 ? (const void *)narrow_numbers
+                                 : numbers,
                       .ld_qkv = 3 * WIDTH,
                       .length = c->length,
                       .end_row = c->length,
@@ -140,7 +149,10 @@ static void run_attention(const bench_case *c) {
                       .out = output,
                       .ld_out = WIDTH,
                       .scratch = scratch};
-    c->table->attention_f32(&a);
+    if (c->narrow)
+        c->table->attention_bf16(&a);
+    else
+        c->table->attention_f32(&a);
 }
 
 /* Of this thread's own time: others on the machine do not count. */
@@ -155,7 +167,7 @@ static double time_case(const bench_case *c) {
     weights w = {0};
     if (!c->length) {
         w = pack(c);
-        c->table->gemm[c->dtype]->convert(numbers, c->k, ROWS, c->k, converted,
+        c->table->gemm[c->dtype]->convert(numbers, c->k, c->m, c->k, converted,
                                           row_scales);
     }
     double best = 0;
@@ -185,10 +197,17 @@ static void add(bench_case c) {
 }
 
 static void add_cases(const cr_kernels *table) {
+    enum { QKV, OUT, UP };
     static const bench_case layer[] = {
-        {.name = "qkv", .k = WIDTH, .n = 3 * WIDTH},
-        {.name = "attention_out", .k = WIDTH, .n = WIDTH, .residual = true},
-        {.name = "up", .k = WIDTH, .n = INNER, .epilogue = CR_EPILOGUE_GELU},
+        [QKV] = {.name = "qkv", .k = WIDTH, .n = 3 * WIDTH},
+        [OUT] = {.name = "attention_out",
+                 .k = WIDTH,
+                 .n = WIDTH,
+                 .residual = true},
+        [UP] = {.name = "up",
+                .k = WIDTH,
+                .n = INNER,
+                .epilogue = CR_EPILOGUE_GELU},
         {.name = "up_no_gelu", .k = WIDTH, .n = INNER},
         {.name = "down", .k = INNER, .n = WIDTH, .residual = true},
         {.name = "convert", .k = INNER, .n = CR_PANEL, .converts = true},
@@ -198,15 +217,31 @@ static void add_cases(const cr_kernels *table) {
             continue;
         for (size_t i = 0; i < sizeof layer / sizeof *layer; i++) {
             bench_case c = layer[i];
+            const cr_gemm_ops *ops = table->gemm[dtype];
             c.table = table;
             c.dtype = dtype;
+            c.m = ops->block;
+            if (c.m > MOST_ROWS)
+                die("MOST_ROWS is too small");
+            if (ops->apart && i == QKV)
+                c.result = CR_RESULT_BF16;
+            else if (ops->apart && i == UP && dtype == CR_BF16)
+                c.result = CR_RESULT_CONVERTED;
             if (!(c.converts && dtype == CR_FP32))
                 add(c);
         }
     }
-    for (size_t length = 32; length <= 512; length *= 2)
-        add((bench_case){
-            .table = table, .name = "attention", .length = length});
+    for (size_t length = 32; length <= 512; length *= 2) {
+        bench_case c = {
+            .table = table, .name = "attention_f32", .length = length};
+        add(c);
+        c.name = "attention_bf16";
+        c.narrow = true;
+        c.reads = table->attention_reads;
+        /* Without tiles it multiplies in float32. */
+        c.dtype = c.reads == CR_RESULT_BF16 ? CR_BF16 : CR_FP32;
+        add(c);
+    }
 }
 
 static double operations(const bench_case *c) {
@@ -214,7 +249,7 @@ static double operations(const bench_case *c) {
         return 0;
     if (c->length)
         return 4.0 * (double)c->length * (double)c->length * WIDTH;
-    return 2.0 * ROWS * (double)c->k * (double)c->n;
+    return 2.0 * (double)c->m * (double)c->k * (double)c->n;
 }
 
 static int by_size(const void *a, const void *b) {
@@ -233,7 +268,7 @@ static void print_case(bench_case *c, size_t rounds) {
     if (c->length)
         printf(",\"length\":%zu", c->length);
     else
-        printf(",\"m\":%d,\"k\":%zu,\"n\":%zu", ROWS, c->k, c->n);
+        printf(",\"m\":%zu,\"k\":%zu,\"n\":%zu", c->m, c->k, c->n);
     printf(",\"ns_per_row\":%.1f", median(c->ns, rounds));
     if (!c->converts)
         printf(",\"gflops\":%.1f,\"share_of_peak\":%.3f",
@@ -250,7 +285,7 @@ static void run_round(size_t round, double *peaks[CR_N_PEAKS]) {
     for (size_t i = 0; i < n_cases; i++) {
         bench_case *c = &cases[i];
         double ns = time_case(c), peak = peaks[kind[c->dtype]][round];
-        c->ns[round] = ns / (c->length ? (double)c->length : ROWS);
+        c->ns[round] = ns / (double)(c->length ? c->length : c->m);
         c->rate[round] = operations(c) / ns;
         c->share[round] = peak > 0 ? c->rate[round] / peak : 0;
     }
@@ -260,13 +295,16 @@ int main(int argc, char **argv) {
     long rounds = argc > 1 ? strtol(argv[1], NULL, 10) : 5;
     if (rounds < 1 || rounds > MAX_ROUNDS)
         die("ROUNDS is 1 to 99");
-    size_t most = (size_t)ROWS * INNER + 512 * 3 * WIDTH;
+    size_t most = (size_t)MOST_ROWS * INNER + (512 + CR_HEAD_ROWS) * 3 * WIDTH;
     numbers = need_numbers(most, 1);
     converted = need_numbers(most, 1);
     output = need_numbers(most, 1);
     residual = need_numbers(most, 1);
     bias = need_numbers(INNER, 1);
-    row_scales = need(ROWS * sizeof *row_scales);
+    row_scales = need(MOST_ROWS * sizeof *row_scales);
+    narrow_numbers = need(most * sizeof *narrow_numbers);
+    for (size_t i = 0; i < most; i++)
+        narrow_numbers[i] = cr_bf16_of(numbers[i]);
     scratch =
         need_numbers(cr_attention_scratch_floats(512, WIDTH / N_HEADS), 0);
     const cr_kernels *const *tables = cr_kernels_available();

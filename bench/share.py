@@ -40,9 +40,16 @@ def main():
     args = parser.parse_args()
 
     pairs = read_pairs(args.shared)[:args.pairs]
+    dtypes = args.dtypes.split(",")
+    peaks = measure_peak()
+    for dtype in dtypes:
+        if peaks[dtype] is None:
+            print(f"{dtype} is left out: this CPU has no instructions for it, "
+                  "so no peak", file=sys.stderr)
+    dtypes = [dtype for dtype in dtypes if peaks[dtype] is not None]
     encoders = {dtype: CrossEncoder(MODEL, dtype=dtype,
                                     activation_fn="identity")
-                for dtype in args.dtypes.split(",")}
+                for dtype in dtypes}
     exact = CrossEncoder(MODEL, dtype="fp32",
                          activation_fn="identity").predict(pairs)
     cases = []

@@ -302,6 +302,7 @@ CR_INLINE void run_block(pass *p, const block *now, const size_t row_tiles,
 static void run_whole_block(pass *p, const block *now) {
     const cr_epilogue epilogue = p->g->epilogue;
     const cr_result result = p->g->result;
+    const bool narrow = CR_A_BYTES == sizeof(uint16_t);
     const bool plain = epilogue == CR_EPILOGUE_NONE;
     const bool gelu = epilogue == CR_EPILOGUE_GELU && !p->g->residual;
     const bool fp32 = result == CR_RESULT_FP32;
@@ -321,9 +322,9 @@ static void run_whole_block(pass *p, const block *now) {
         ENDING(CR_EPILOGUE_NONE, false, CR_RESULT_FP32);
     else if (plain && !p->g->residual && result == CR_RESULT_BF16)
         ENDING(CR_EPILOGUE_NONE, false, CR_RESULT_BF16);
-    else if (gelu && fp32)
+    else if (gelu && fp32 && !narrow)
         ENDING(CR_EPILOGUE_GELU, false, CR_RESULT_FP32);
-    else if (gelu && result == CR_RESULT_CONVERTED)
+    else if (gelu && result == CR_RESULT_CONVERTED && narrow)
         ENDING(CR_EPILOGUE_GELU, false, CR_RESULT_CONVERTED);
     else
         run_block(p, now, 2, 2);
