@@ -4,9 +4,13 @@
  * are read where they are and softmax is vectors all the way: its largest
  * value, its exponentials and its sum are those of sixteen queries at once.
  * Two keys' weights together are a row of what the tiles want next to weigh
- * the values, which are turned once a head. Scores of the next queries are
- * computed on tiles while vectors weigh these. attention_bf16.c has the same
- * numbers without tiles. */
+ * the values, which are turned once a head.
+ *
+ * What tiles store is on its way to the cache for a while, as is what vectors
+ * store for tiles, and a reader would wait for it. So there are three sets of
+ * queries under way, one behind the other through all heads: tiles weigh the
+ * values of the one before and score the next, vectors weigh this one and put
+ * out the one before. attention_bf16.c has the same numbers without tiles. */
 #include "kernels/amx_tiles.h"
 #include "kernels/attention_weights.h"
 #include "kernels/isa.h"
@@ -19,17 +23,25 @@ enum { KEYS_A_TILE = TILE_BYTES / 2 };
 _Static_assert((int)CR_HEAD_ROWS == (int)TILE_ROWS, "a tile of queries");
 _Static_assert((int)CR_HEAD_TERMS * 2 == (int)TILE_BYTES, "a row of a tile");
 
-/* A head's work; parts of the scratch are whole tiles. */
-typedef struct head {
+/* A call's work; parts of the scratch are whole tiles. */
+typedef struct work {
     const cr_attention *g;
+    float *turned_values[2]; /* [length / 32][width / 16] tiles, two heads' */
+    float *turned_queries;   /* [width / 32] tiles */
+    float *scores[2];        /* [length padded to 16][QUERIES] */
+    float *weights;          /* [length / 32] tiles */
+    float *sums;             /* [width / 16] tiles */
+} work;
+
+/* Sixteen queries of a head, or none. */
+typedef struct set {
+    bool none;
+    size_t head;
+    size_t row;                              /* the first query's */
     const uint16_t *queries, *keys, *values; /* [length][ld_qkv] */
-    size_t column;                           /* of out */
-    float *turned_values;  /* [length / 32][width / 16] tiles */
-    float *turned_queries; /* [width / 32] tiles */
-    float *scores[2];      /* [length padded to 16][QUERIES] */
-    float *weights;        /* [length / 32] tiles */
-    float *sums;           /* [width / 16] tiles */
-} head;
+    const float *turned_values;
+    v16 total; /* of a query's weights */
+} set;
 
 static size_t tiles_of(size_t n, size_t a_tile) {
     return (n + a_tile - 1) / a_tile;
@@ -45,17 +57,15 @@ CR_INLINE v16 pair_of(const uint16_t *even, const uint16_t *odd) {
 
 /* Rows of 16 columns of the values, a key's beside the next's; 0 beyond the
  * length. */
-static void turn_values(const head *h) {
+static void turn_values(const cr_attention *g, const set *s, float *to) {
     static const uint16_t nothing[TILE_ROWS];
-    const cr_attention *g = h->g;
-    float *to = h->turned_values;
     for (size_t key = 0; key < g->length; key += KEYS_A_TILE) {
         for (size_t d = 0; d < g->head_width; d += TILE_ROWS) {
             v16 x[TILE_ROWS];
             CR_UNROLL
             for (size_t i = 0; i < TILE_ROWS; i++) {
                 size_t even = key + 2 * i, odd = even + 1;
-                const uint16_t *at = h->values + even * g->ld_qkv + d;
+                const uint16_t *at = s->values + even * g->ld_qkv + d;
                 x[i] = pair_of(even < g->length ? at : nothing,
                                odd < g->length ? at + g->ld_qkv : nothing);
             }
@@ -67,12 +77,12 @@ static void turn_values(const head *h) {
     }
 }
 
-/* Queries from `row` on, a column each; 0 beyond the last. */
-static void turn_queries(const head *h, size_t row) {
-    const cr_attention *g = h->g;
-    const uint16_t *from = h->queries + row * g->ld_qkv;
-    size_t rows = g->end_row - row;
-    float *to = h->turned_queries;
+/* A column each; 0 beyond the last. */
+static void turn_queries(const work *w, const set *s) {
+    const cr_attention *g = w->g;
+    const uint16_t *from = s->queries + s->row * g->ld_qkv;
+    size_t rows = g->end_row - s->row;
+    float *to = w->turned_queries;
     for (size_t d = 0; d < g->head_width; d += CR_HEAD_TERMS) {
         v16 x[QUERIES];
         CR_UNROLL
@@ -87,10 +97,10 @@ static void turn_queries(const head *h, size_t row) {
 }
 
 /* Up to four tiles of keys from `key` on. */
-CR_INLINE void score_keys(const head *h, size_t key, float *scores,
-                          const size_t tiles) {
-    const cr_attention *g = h->g;
-    const size_t step = g->ld_qkv * sizeof *h->keys;
+CR_INLINE void score_keys(const work *w, const set *s, size_t key,
+                          float *scores, const size_t tiles) {
+    const cr_attention *g = w->g;
+    const size_t step = g->ld_qkv * sizeof *s->keys;
     tile_zero(0);
     if (tiles > 1)
         tile_zero(1);
@@ -98,10 +108,10 @@ CR_INLINE void score_keys(const head *h, size_t key, float *scores,
         tile_zero(2);
     if (tiles > 3)
         tile_zero(3);
-    const float *queries = h->turned_queries;
+    const float *queries = w->turned_queries;
     for (size_t d = 0; d < g->head_width;
          d += CR_HEAD_TERMS, queries += TILE_FLOATS) {
-        const uint16_t *keys = h->keys + key * g->ld_qkv + d;
+        const uint16_t *keys = s->keys + key * g->ld_qkv + d;
         const size_t next = TILE_ROWS * g->ld_qkv;
         tile_load(7, queries, TILE_BYTES);
         tile_load(4, keys, step);
@@ -128,19 +138,19 @@ CR_INLINE void score_keys(const head *h, size_t key, float *scores,
         tile_store(3, scores + 3 * TILE_FLOATS, TILE_BYTES);
 }
 
-static void score(const head *h, size_t row, float *scores) {
-    turn_queries(h, row);
-    size_t tiles = tiles_of(h->g->length, TILE_ROWS), i = 0;
+/* Of queries that are turned. */
+static void score(const work *w, const set *s, float *scores) {
+    size_t tiles = tiles_of(w->g->length, TILE_ROWS), i = 0;
     for (; i + 4 <= tiles; i += 4)
-        score_keys(h, i * TILE_ROWS, scores + i * TILE_FLOATS, 4);
+        score_keys(w, s, i * TILE_ROWS, scores + i * TILE_FLOATS, 4);
     size_t key = i * TILE_ROWS;
     scores += i * TILE_FLOATS;
     if (tiles - i == 3)
-        score_keys(h, key, scores, 3);
+        score_keys(w, s, key, scores, 3);
     else if (tiles - i == 2)
-        score_keys(h, key, scores, 2);
+        score_keys(w, s, key, scores, 2);
     else if (tiles - i == 1)
-        score_keys(h, key, scores, 1);
+        score_keys(w, s, key, scores, 1);
 }
 
 static v16 largest(const float *scores, size_t length) {
@@ -166,13 +176,13 @@ CR_INLINE void store_pair(float *to, v16 even, v16 odd) {
 }
 
 /* Scores to weights, not yet divided by their sums; returns the sums. */
-static v16 weigh(const head *h, const float *scores) {
-    const size_t length = h->g->length;
-    const v16 factor = cr_weight_factor(h->g->scale);
+static v16 weigh(const work *w, const float *scores) {
+    const size_t length = w->g->length;
+    const v16 factor = cr_weight_factor(w->g->scale);
     const v16 shift =
         v16_mul(v16_sub(v16_zero(), largest(scores, length)), factor);
     v16 sum[2] = {v16_zero(), v16_zero()};
-    float *to = h->weights;
+    float *to = w->weights;
     size_t i = 0;
     for (; i + 2 <= length; i += 2, to += CR_V16) {
         const float *at = scores + i * QUERIES;
@@ -188,87 +198,111 @@ static v16 weigh(const head *h, const float *scores) {
         store_pair(to, even, v16_zero());
         to += CR_V16;
     }
-    float *end = h->weights + tiles_of(length, KEYS_A_TILE) * TILE_FLOATS;
+    float *end = w->weights + tiles_of(length, KEYS_A_TILE) * TILE_FLOATS;
     for (; to < end; to += CR_V16)
         v16_store(to, v16_zero());
     return v16_add(sum[0], sum[1]);
 }
 
-/* Two tiles of columns of the values, weighed, into sums. */
-static void weigh_values(const head *h) {
-    size_t tiles = tiles_of(h->g->length, KEYS_A_TILE);
-    size_t across = h->g->head_width / TILE_ROWS;
+/* The values, weighed, into sums: two tiles of columns at once. */
+static void weigh_values(const work *w, const set *s) {
+    size_t tiles = tiles_of(w->g->length, KEYS_A_TILE);
+    size_t across = w->g->head_width / TILE_ROWS;
     for (size_t t = 0; t < across; t += 2) {
-        const float *values = h->turned_values + t * TILE_FLOATS;
+        const float *values = s->turned_values + t * TILE_FLOATS;
         tile_zero(0);
         tile_zero(1);
         for (size_t i = 0; i < tiles; i++, values += across * TILE_FLOATS) {
-            tile_load(6, h->weights + i * TILE_FLOATS, TILE_BYTES);
+            tile_load(6, w->weights + i * TILE_FLOATS, TILE_BYTES);
             tile_load(4, values, TILE_BYTES);
             tile_dot_bf16(0, 4, 6);
             tile_load(5, values + TILE_FLOATS, TILE_BYTES);
             tile_dot_bf16(1, 5, 6);
         }
-        tile_store(0, h->sums + t * TILE_FLOATS, TILE_BYTES);
-        tile_store(1, h->sums + (t + 1) * TILE_FLOATS, TILE_BYTES);
+        tile_store(0, w->sums + t * TILE_FLOATS, TILE_BYTES);
+        tile_store(1, w->sums + (t + 1) * TILE_FLOATS, TILE_BYTES);
     }
 }
 
 /* Sums, divided, to rows of out. */
-static void put_out(const head *h, size_t row, v16 sums) {
-    const cr_attention *g = h->g;
-    const v16 share = v16_div(v16_set(1), sums);
-    size_t rows = g->end_row - row;
+static void put_out(const work *w, const set *s) {
+    const cr_attention *g = w->g;
+    const v16 share = v16_div(v16_set(1), s->total);
+    size_t rows = g->end_row - s->row;
     rows = rows < QUERIES ? rows : QUERIES;
-    const float *from = h->sums;
+    const float *from = w->sums;
     for (size_t d = 0; d < g->head_width; d += TILE_ROWS) {
         v16 x[TILE_ROWS];
         CR_UNROLL
         for (size_t i = 0; i < TILE_ROWS; i++, from += CR_V16)
             x[i] = v16_mul(v16_load(from), share);
         v16_turn(x);
-        size_t at = row * g->ld_out + h->column + d;
+        float *to = g->out + s->row * g->ld_out + s->head * g->head_width + d;
         CR_UNROLL
-        for (size_t i = 0; i < QUERIES; i++, at += g->ld_out) {
+        for (size_t i = 0; i < QUERIES; i++) {
             if (i < rows)
-                v16_store(g->out + at, x[i]);
+                v16_store(to + i * g->ld_out, x[i]);
         }
     }
 }
 
-static head lay_out(const cr_attention *g) {
-    size_t width = g->head_width;
-    head h = {.g = g, .turned_queries = g->scratch};
-    h.sums = h.turned_queries + width / CR_HEAD_TERMS * TILE_FLOATS;
-    h.turned_values = h.sums + width / TILE_ROWS * TILE_FLOATS;
-    size_t pairs = tiles_of(g->length, KEYS_A_TILE);
-    h.weights = h.turned_values + pairs * width / TILE_ROWS * TILE_FLOATS;
-    h.scores[0] = h.weights + pairs * TILE_FLOATS;
-    h.scores[1] = h.scores[0] + tiles_of(g->length, TILE_ROWS) * TILE_FLOATS;
-    return h;
+static work lay_out(const cr_attention *g) {
+    size_t width = g->head_width, pairs = tiles_of(g->length, KEYS_A_TILE);
+    size_t values = pairs * width / TILE_ROWS * TILE_FLOATS;
+    size_t scores = tiles_of(g->length, TILE_ROWS) * TILE_FLOATS;
+    work w = {.g = g, .turned_queries = g->scratch};
+    w.sums = w.turned_queries + width / CR_HEAD_TERMS * TILE_FLOATS;
+    w.turned_values[0] = w.sums + width / TILE_ROWS * TILE_FLOATS;
+    w.turned_values[1] = w.turned_values[0] + values;
+    w.weights = w.turned_values[1] + values;
+    w.scores[0] = w.weights + pairs * TILE_FLOATS;
+    w.scores[1] = w.scores[0] + scores;
+    return w;
+}
+
+/* A head's first queries; turns its values. */
+static set first_set(const work *w, size_t head) {
+    const cr_attention *g = w->g;
+    set s = {.none = head == g->n_heads, .head = head, .row = g->first_row};
+    if (s.none)
+        return s;
+    s.queries = (const uint16_t *)g->qkv + head * g->head_width;
+    s.keys = s.queries + g->n_heads * g->head_width;
+    s.values = s.keys + g->n_heads * g->head_width;
+    s.turned_values = w->turned_values[head % 2];
+    turn_values(g, &s, w->turned_values[head % 2]);
+    return s;
+}
+
+static set set_after(const work *w, set s) {
+    if (s.row + QUERIES >= w->g->end_row)
+        return first_set(w, s.head + 1);
+    s.row += QUERIES;
+    return s;
 }
 
 void CR_ISA_NAME(attention_bf16_amx)(const cr_attention *g) {
-    const size_t row_terms = g->n_heads * g->head_width;
     assert(g->head_width % CR_HEAD_TERMS == 0);
-    head h = lay_out(g);
+    const work w = lay_out(g);
     tile_configure_rows(TILE_ROWS);
-    for (size_t i = 0; i < g->n_heads; i++) {
-        h.column = i * g->head_width;
-        h.queries = (const uint16_t *)g->qkv + h.column;
-        h.keys = h.queries + row_terms;
-        h.values = h.keys + row_terms;
-        turn_values(&h);
-        score(&h, g->first_row, h.scores[0]);
-        size_t turn = 0;
-        for (size_t row = g->first_row; row < g->end_row;
-             row += QUERIES, turn = !turn) {
-            if (row + QUERIES < g->end_row)
-                score(&h, row + QUERIES, h.scores[!turn]);
-            v16 sums = weigh(&h, h.scores[turn]);
-            weigh_values(&h);
-            put_out(&h, row, sums);
-        }
+    set before = {.none = true}, now = first_set(&w, 0);
+    turn_queries(&w, &now);
+    score(&w, &now, w.scores[0]);
+    for (size_t turn = 0; !now.none; turn = !turn) {
+        set next = set_after(&w, now);
+        if (!next.none)
+            turn_queries(&w, &next);
+        if (!before.none)
+            weigh_values(&w, &before);
+        if (!next.none)
+            score(&w, &next, w.scores[!turn]);
+        now.total = weigh(&w, w.scores[turn]);
+        if (!before.none)
+            put_out(&w, &before);
+        before = now;
+        now = next;
     }
+    weigh_values(&w, &before);
+    put_out(&w, &before);
     tile_release();
 }
