@@ -37,11 +37,10 @@ typedef struct bench_case {
     const cr_kernels *table;
     cr_dtype dtype;
     const char *name;
-    size_t m, k, n;  /* of a product */
-    size_t length;   /* of attention, else 0 */
-    cr_result reads; /* what attention does */
-    bool narrow;     /* attention_bf16 */
-    bool converts;   /* measures convert alone */
+    size_t m, k, n; /* of a product */
+    size_t length;  /* of attention, else 0 */
+    const cr_attention_ops *attention;
+    bool converts; /* measures convert alone */
     cr_epilogue epilogue;
     cr_result result;
     bool residual;
@@ -137,7 +136,7 @@ static void run_product(const bench_case *c, const weights *w, size_t turn) {
 }
 
 static void run_attention(const bench_case *c) {
-    cr_attention a = {.qkv = c->reads == CR_RESULT_BF16
+    cr_attention a = {.qkv = c->attention->reads == CR_RESULT_BF16
                                  ? (const void *)narrow_numbers
                                  : numbers,
                       .ld_qkv = 3 * WIDTH,
@@ -149,10 +148,7 @@ static void run_attention(const bench_case *c) {
                       .out = output,
                       .ld_out = WIDTH,
                       .scratch = scratch};
-    if (c->narrow)
-        c->table->attention_bf16(&a);
-    else
-        c->table->attention_f32(&a);
+    c->attention->run(&a);
 }
 
 /* Of this thread's own time: others on the machine do not count. */
@@ -196,6 +192,24 @@ static void add(bench_case c) {
     cases[n_cases++] = c;
 }
 
+/* That of one precision, if it is not another's, too. What multiplies bfloat16
+ * does so in float32 where that is what it reads, but by AVX512-BF16. */
+static void add_attention(const cr_kernels *table, cr_dtype dtype) {
+    const cr_attention_ops *ops = table->attention[dtype];
+    for (size_t i = 0; i < dtype; i++)
+        if (table->attention[i] == ops)
+            return;
+    bool narrow = dtype == CR_BF16 || ops->reads == CR_RESULT_BF16;
+    for (size_t length = 32; length <= 512; length *= 2)
+        add((bench_case){.table = table,
+                         .dtype = narrow ? CR_BF16 : CR_FP32,
+                         .name = dtype == CR_FP32   ? "attention_fp32"
+                                 : dtype == CR_BF16 ? "attention_bf16"
+                                                    : "attention_int8",
+                         .attention = ops,
+                         .length = length});
+}
+
 static void add_cases(const cr_kernels *table) {
     enum { QKV, OUT, UP };
     static const bench_case layer[] = {
@@ -231,17 +245,8 @@ static void add_cases(const cr_kernels *table) {
                 add(c);
         }
     }
-    for (size_t length = 32; length <= 512; length *= 2) {
-        bench_case c = {
-            .table = table, .name = "attention_f32", .length = length};
-        add(c);
-        c.name = "attention_bf16";
-        c.narrow = true;
-        c.reads = table->attention_reads;
-        /* Without tiles it multiplies in float32. */
-        c.dtype = c.reads == CR_RESULT_BF16 ? CR_BF16 : CR_FP32;
-        add(c);
-    }
+    for (size_t i = 0; i < CR_N_DTYPES; i++)
+        add_attention(table, (cr_dtype)i);
 }
 
 static double operations(const bench_case *c) {

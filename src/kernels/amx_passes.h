@@ -22,8 +22,8 @@
 #ifndef CR_KERNELS_AMX_PASSES_H
 #define CR_KERNELS_AMX_PASSES_H
 
-#include "kernels/amx_bf16.h"
 #include "kernels/amx_tiles.h"
+#include "kernels/bf16_avx512.h"
 #include "kernels/gemm_finish.h"
 
 enum {

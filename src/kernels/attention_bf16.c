@@ -242,7 +242,7 @@ static head lay_out(const cr_attention *g) {
     return h;
 }
 
-void CR_ISA_NAME(attention_bf16)(const cr_attention *g) {
+static void attend(const cr_attention *g) {
     const size_t row_floats = g->n_heads * g->head_width;
     head h = lay_out(g);
     for (size_t i = 0; i < g->n_heads; i++) {
@@ -269,3 +269,6 @@ void CR_ISA_NAME(attention_bf16)(const cr_attention *g) {
         }
     }
 }
+
+const cr_attention_ops CR_ISA_NAME(attention_bf16) = {
+    .reads = CR_RESULT_FP32, .terms = CR_HEAD_TERMS, .run = attend};

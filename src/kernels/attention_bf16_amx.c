@@ -281,7 +281,7 @@ static set set_after(const work *w, set s) {
     return s;
 }
 
-void CR_ISA_NAME(attention_bf16_amx)(const cr_attention *g) {
+static void attend(const cr_attention *g) {
     assert(g->head_width % CR_HEAD_TERMS == 0);
     const work w = lay_out(g);
     tile_configure_rows(TILE_ROWS);
@@ -306,3 +306,6 @@ void CR_ISA_NAME(attention_bf16_amx)(const cr_attention *g) {
     put_out(&w, &before);
     tile_release();
 }
+
+const cr_attention_ops CR_ISA_NAME(attention_bf16_amx) = {
+    .reads = CR_RESULT_BF16, .terms = CR_HEAD_TERMS, .run = attend};

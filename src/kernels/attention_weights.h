@@ -1,9 +1,9 @@
-/* Weights of bf16 attention, sixteen queries at a time, each a lane: alike to
- * the bit in every table.
+/* Weights of attention that multiplies bfloat16: alike to the bit in every
+ * table.
  *
  * Weights are cut to bfloat16, not rounded, and their sum is of what was cut:
- * the mean error cancels. The sum adds weights of even keys in their order,
- * those of odd keys apart, and then both. */
+ * the mean error cancels. In int8's order the sum adds weights of even keys in
+ * their order, those of odd keys apart, and then both. */
 #ifndef CR_KERNELS_ATTENTION_WEIGHTS_H
 #define CR_KERNELS_ATTENTION_WEIGHTS_H
 

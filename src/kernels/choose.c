@@ -65,12 +65,13 @@ static size_t find_avx512(const cr_kernels **list) {
     avx512_bf16 = avx512_vnni;
     avx512_bf16.name = "avx512bf16";
     avx512_bf16.gemm[CR_BF16] = &cr_gemm_bf16_avx512_avx512;
+    avx512_bf16.attention[CR_BF16] = &cr_attention_bf16_avx512_avx512;
     amx = cr_kernels_avx512;
     amx.name = "amx";
     amx.gemm[CR_BF16] = &cr_gemm_bf16_amx_avx512;
     amx.gemm[CR_INT8] = &cr_gemm_int8_amx_avx512;
-    amx.attention_reads = CR_RESULT_BF16;
-    amx.attention_bf16 = cr_attention_bf16_amx_avx512;
+    amx.attention[CR_BF16] = &cr_attention_bf16_amx_avx512;
+    amx.attention[CR_INT8] = &cr_attention_bf16_amx_avx512;
     bool vnni = __builtin_cpu_supports("avx512vnni");
     bool bf16 = vnni && __builtin_cpu_supports("avx512bf16");
     if (bf16 && has_amx())

@@ -1,25 +1,10 @@
-/* The bf16 matrix product on AVX512-BF16: two terms a lane and instruction.
- *
- * The instruction rounds after each of its two products and treats subnormal
- * numbers as zero, so its bits are its own; they depend on a pair alone. */
+/* The bf16 matrix product on AVX512-BF16. */
 #include "kernels/bf16_pairs.h"
 #include "kernels/bf16_rows.h"
-#include "kernels/sums_f32.h"
+#include "kernels/tile_bf16_avx512.h"
 
-enum { CR_A_BYTES = 2, CR_B_BYTES = 2 };
+enum { CR_B_BYTES = 2 };
 
-/* The same bits under the type that the instruction's name wants. */
-CR_INLINE __m512bh pairs_of(v16i x) {
-    __m512bh pairs;
-    memcpy(&pairs, &x, sizeof pairs);
-    return pairs;
-}
-
-CR_INLINE v16 add_products(v16 sum, v16i a, v16i b) {
-    return _mm512_dpbf16_ps(sum, pairs_of(a), pairs_of(b));
-}
-
-#include "kernels/tile_words.h"
 #include "kernels/gemm_passes.h"
 
 CR_GEMM_OPS(gemm_bf16_avx512, true);

@@ -37,14 +37,15 @@ extern const cr_gemm_ops CR_ISA_NAME(gemm_int8_vnni);
 extern const cr_gemm_ops CR_ISA_NAME(gemm_bf16_avx512);
 extern const cr_gemm_ops CR_ISA_NAME(gemm_int8_amx);
 extern const cr_gemm_ops CR_ISA_NAME(gemm_bf16_amx);
-void CR_ISA_NAME(attention_bf16_amx)(const cr_attention *args);
+extern const cr_attention_ops CR_ISA_NAME(attention_bf16_avx512);
+extern const cr_attention_ops CR_ISA_NAME(attention_bf16_amx);
 #elif defined(CR_ISA_neon)
 extern const cr_gemm_ops CR_ISA_NAME(gemm_int8_dotprod);
 extern const cr_gemm_ops CR_ISA_NAME(gemm_int8_i8mm);
 extern const cr_gemm_ops CR_ISA_NAME(gemm_bf16_neon);
 #endif
-void CR_ISA_NAME(attention_f32)(const cr_attention *args);
-void CR_ISA_NAME(attention_bf16)(const cr_attention *args);
+extern const cr_attention_ops CR_ISA_NAME(attention_f32);
+extern const cr_attention_ops CR_ISA_NAME(attention_bf16);
 void CR_ISA_NAME(layer_norm)(const cr_layer_norm *args);
 void CR_ISA_NAME(embedding)(const cr_embedding *args);
 void CR_ISA_NAME(map)(cr_epilogue epilogue, const float *x, float *y, size_t n);
@@ -58,13 +59,15 @@ extern const cr_gemm_ops cr_gemm_int8_vnni_avx512_emulated;
 extern const cr_gemm_ops cr_gemm_bf16_avx512_avx512_emulated;
 extern const cr_gemm_ops cr_gemm_int8_amx_avx512_emulated;
 extern const cr_gemm_ops cr_gemm_bf16_amx_avx512_emulated;
-void cr_attention_bf16_amx_avx512_emulated(const cr_attention *args);
+extern const cr_attention_ops cr_attention_bf16_avx512_avx512_emulated;
+extern const cr_attention_ops cr_attention_bf16_amx_avx512_emulated;
 
 extern const cr_gemm_ops cr_gemm_int8_vnni_avx512;
 extern const cr_gemm_ops cr_gemm_bf16_avx512_avx512;
 extern const cr_gemm_ops cr_gemm_int8_amx_avx512;
 extern const cr_gemm_ops cr_gemm_bf16_amx_avx512;
-void cr_attention_bf16_amx_avx512(const cr_attention *args);
+extern const cr_attention_ops cr_attention_bf16_avx512_avx512;
+extern const cr_attention_ops cr_attention_bf16_amx_avx512;
 extern const cr_kernels cr_kernels_avx2;
 extern const cr_kernels cr_kernels_neon;
 extern const cr_gemm_ops cr_gemm_int8_dotprod_neon;

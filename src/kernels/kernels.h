@@ -101,18 +101,9 @@ typedef struct cr_gemm_ops {
 /* Self-attention of query rows [first_row, end_row) of one sequence, all
  * heads: out = softmax(q k^T scale) v. Rows of qkv hold q, then k, then v,
  * each [n_heads][head_width]; softmax is float32. A query with a score that is
- * infinite or NaN gets NaN.
- *
- * attention_f32 reads float32; head_width is a multiple of 16. attention_bf16
- * multiplies bfloat16, in the order of sums that AMX has: of 32 terms, even and
- * odd ones apart, then both to what is there. It is alike to the bit in every
- * table that is `fused`, but that AMX takes what is smaller than 2^-126 for 0;
- * head_width is a multiple of CR_HEAD_TERMS, and it
- * reads what the table's attention_reads says: float32, which it rounds, or
- * bfloat16, then with up to CR_HEAD_ROWS - 1 rows behind the last, whatever is
- * in them. */
+ * infinite or NaN gets NaN. */
 typedef struct cr_attention {
-    const void *qkv; /* [length][ld_qkv] */
+    const void *qkv; /* [length][ld_qkv], in the form that it reads */
     size_t ld_qkv;
     size_t length; /* tokens of the sequence, >= 1 */
     size_t first_row, end_row;
@@ -124,6 +115,20 @@ typedef struct cr_attention {
     float *scratch; /* cr_attention_scratch_floats(length, head_width), on a
                        boundary of 64 bytes */
 } cr_attention;
+
+/* Attention in one precision. That of int8 multiplies bfloat16, since tiles
+ * would take longer to wait for float32 than for all products of a layer, in
+ * one order of sums in every table, so that int8's scores are the same on every
+ * machine. The order is that of AMX: of 32 terms, even and odd ones apart, then
+ * both to what is there. It is alike to the bit in every table that is `fused`,
+ * but that AMX takes what is smaller than 2^-126 for 0. That of bf16 multiplies
+ * bfloat16 where there are instructions for it, in their order. */
+typedef struct cr_attention_ops {
+    cr_result reads; /* float32, or bfloat16, then with up to CR_HEAD_ROWS - 1
+                        rows behind the last, whatever is in them */
+    size_t terms;    /* head_width is a multiple of it */
+    void (*run)(const cr_attention *args);
+} cr_attention_ops;
 
 /* Rows of each block of m but the last, which may have less. */
 size_t cr_gemm_block(const cr_gemm_ops *ops, size_t m);
@@ -169,9 +174,7 @@ typedef struct cr_kernels {
     const char *name;
     bool fused; /* has fused multiply-add: bit-equal with the others */
     const cr_gemm_ops *gemm[CR_N_DTYPES];
-    void (*attention_f32)(const cr_attention *args);
-    cr_result attention_reads; /* what attention_bf16 does */
-    void (*attention_bf16)(const cr_attention *args);
+    const cr_attention_ops *attention[CR_N_DTYPES];
     void (*layer_norm)(const cr_layer_norm *args);
     void (*embedding)(const cr_embedding *args);
     /* y[i] = epilogue(x[i]), n a multiple of 16: for tests of the maths. */

@@ -35,19 +35,11 @@ size_t cr_encode_team_tokens(const cr_weights *w) {
     return most(PART_STEP, layers_ops(w)->row_step);
 }
 
-/* Whether attention multiplies bfloat16: in bf16 where tiles do, and in int8
- * everywhere, so that its scores are the same on every machine and tiles need
- * not wait for float32, which would take longer than all products of a layer.
- */
-static bool narrow_attention(const cr_weights *w) {
-    bool tiles = w->kernels->attention_reads == CR_RESULT_BF16;
-    return (w->dtype == CR_INT8 || (w->dtype == CR_BF16 && tiles)) &&
-           w->head_width % CR_HEAD_TERMS == 0;
-}
-
-/* What attention reads. */
-static cr_result qkv_result(const cr_weights *w) {
-    return narrow_attention(w) ? w->kernels->attention_reads : CR_RESULT_FP32;
+/* That of the layers' precision, or float32's where heads are too narrow. */
+static const cr_attention_ops *attention_ops(const cr_weights *w) {
+    const cr_attention_ops *ops = w->kernels->attention[w->dtype];
+    bool suits = w->head_width % ops->terms == 0;
+    return suits ? ops : w->kernels->attention[CR_FP32];
 }
 
 /* Whether the first linear of the feed-forward part leaves what the second
@@ -57,7 +49,8 @@ static bool converts_inner(const cr_weights *w) {
 }
 
 static size_t qkv_bytes(const cr_weights *w) {
-    return qkv_result(w) == CR_RESULT_BF16 ? sizeof(uint16_t) : sizeof(float);
+    return attention_ops(w)->reads == CR_RESULT_BF16 ? sizeof(uint16_t)
+                                                     : sizeof(float);
 }
 
 static void *make(cr_workspace *ws, size_t bytes) {
@@ -369,10 +362,7 @@ static void attend(const cr_encoding_job *job, size_t s, rows r) {
                             .out = job->shared->heads + start * w->head_row,
                             .ld_out = w->head_row,
                             .scratch = job->own->scratch};
-    if (narrow_attention(w))
-        job->kernels->attention_bf16(&a);
-    else
-        job->kernels->attention_f32(&a);
+    attention_ops(w)->run(&a);
 }
 
 /* Attention of this member's rows, whichever sequences they are of. */
@@ -398,7 +388,7 @@ static void keys_and_values(const cr_encoding_job *job, const cr_layer *layer,
                  .m = job->group->n_tokens,
                  .c = qkv_at(job, 0, column),
                  .ldc = row,
-                 .result = qkv_result(w)};
+                 .result = attention_ops(w)->reads};
     if (by_columns(job)) {
         multiply_part(job, &p);
         return;
@@ -442,7 +432,7 @@ static void attend_first_rows(const cr_encoding_job *job, const cr_linear *qkv,
                              .m = s.end - s.first,
                              .c = queries + s.first * w->head_row,
                              .ldc = row_bytes / qkv_bytes(w),
-                             .result = qkv_result(w)});
+                             .result = attention_ops(w)->reads});
     for (size_t i = s.first; i < s.end; i++) {
         float *query = queries + i * w->head_row;
         memcpy(qkv_at(job, starts[i], 0), query, w->head_row * qkv_bytes(w));
