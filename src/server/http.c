@@ -34,6 +34,7 @@ typedef enum conn_phase {
     FRESH,
     READING,
     WORKING,
+    SENDING,
     IDLE,
     ANSWERED_EARLY
 } conn_phase;
@@ -44,7 +45,18 @@ typedef struct conn {
     uint64_t id;
     conn_phase phase;
     int64_t since_ns;
+    size_t out_bytes; /* of the answer under way */
 } conn;
+
+/* Exchanges that wait for a thread of their own kind of work. */
+typedef struct worker {
+    pthread_mutex_t lock;
+    pthread_cond_t wake;
+    pthread_t thread;
+    bool started, stop;
+    cr_exchange *first, *last;
+    cr_http *http;
+} worker;
 
 struct cr_http {
     const cr_settings *settings;
@@ -55,16 +67,15 @@ struct cr_http {
     cr_linger *linger;
     cr_streams *streams;
     _Atomic bool quiet;
+    _Atomic bool giving_up;
     _Atomic uint64_t pending_bytes;
     _Atomic uint32_t n_accepted;
     pthread_mutex_t conn_lock; /* of the list and all in it */
     conn *conns;
     uint64_t n_conns_ever;
-    pthread_mutex_t ingest_lock;
-    pthread_cond_t ingest_wake;
-    pthread_t ingest_thread;
-    bool ingest_started, ingest_stop;
-    cr_exchange *ingest_first, *ingest_last;
+    worker ingest;  /* large bodies */
+    worker errands; /* what takes long and is not scoring, so that no body
+                       waits for it */
 };
 
 /* ---- Connections -------------------------------------------------------- */
@@ -81,15 +92,21 @@ static int fd_of(struct MHD_Connection *connection) {
     return info ? info->connect_fd : -1;
 }
 
-static void set_phase(cr_http *http, struct MHD_Connection *connection,
-                      conn_phase phase) {
+static void enter_phase(cr_http *http, struct MHD_Connection *connection,
+                        conn_phase phase, size_t out_bytes) {
     conn *c = conn_of(connection);
     if (!c)
         return;
     pthread_mutex_lock(&http->conn_lock);
     c->phase = phase;
     c->since_ns = cr_now_ns();
+    c->out_bytes = out_bytes;
     pthread_mutex_unlock(&http->conn_lock);
+}
+
+static void set_phase(cr_http *http, struct MHD_Connection *connection,
+                      conn_phase phase) {
+    enter_phase(http, connection, phase, 0);
 }
 
 static void add_conn(cr_http *http, struct MHD_Connection *connection,
@@ -152,19 +169,32 @@ static void on_connection(void *context, struct MHD_Connection *connection,
 
 /* The time from which a connection is too slow. The idle limit is
  * libmicrohttpd's, but a byte now and then would renew it for ever. */
-static int64_t patience_ns(const cr_http *http, conn_phase phase) {
+static int64_t patience_ns(const cr_http *http, const conn *c) {
+    const int64_t second = 1000000000;
     int64_t receive = (int64_t)http->settings->receive_timeout_ms * 1000000;
-    int64_t idle = (int64_t)http->settings->idle_timeout_s * 1000000000;
-    return phase == FRESH || phase == READING ? receive
-           : phase == IDLE                    ? idle + receive
-                                              : INT64_MAX;
+    int64_t idle = http->settings->idle_timeout_s * second;
+    switch (c->phase) {
+    case FRESH:
+    case READING:
+        return receive;
+    case SENDING:
+        if (atomic_load(&http->giving_up))
+            return second;
+        return receive + (int64_t)c->out_bytes * second / CR_MIN_READ_RATE;
+    case IDLE:
+        return idle + receive;
+    case WORKING:
+    case ANSWERED_EARLY:
+        break;
+    }
+    return INT64_MAX;
 }
 
 void cr_http_sweep(cr_http *http) {
     int64_t now = cr_now_ns();
     pthread_mutex_lock(&http->conn_lock);
     for (conn *c = http->conns; c; c = c->behind) {
-        if (now - c->since_ns <= patience_ns(http, c->phase))
+        if (now - c->since_ns <= patience_ns(http, c))
             continue;
         /* Its closing is told under this lock, so the descriptor is its own. */
         shutdown(c->fd, SHUT_RDWR);
@@ -304,7 +334,8 @@ static enum MHD_Result send_answer(cr_exchange *x) {
         http->app.refuse(http->app.context, x, 503,
                          "no memory for an answer; try again later");
     }
-    bool typed = x->stream || x->constant || x->out.text.len;
+    bool streams = x->stream, made = !streams && !x->constant;
+    bool typed = !made || x->out.text.len;
     struct MHD_Response *r = make_response(x);
     if (!r)
         return MHD_NO;
@@ -317,6 +348,13 @@ static enum MHD_Result send_answer(cr_exchange *x) {
     enum MHD_Result result =
         MHD_queue_response(x->connection, (unsigned)x->status, r);
     MHD_destroy_response(r);
+    /* The body was read; what is held from now on is the answer. */
+    let_go(x);
+    cr_buf_fini(&x->body);
+    if (made)
+        hold(x, x->out_bytes);
+    if (!x->early && !streams)
+        enter_phase(http, x->connection, SENDING, x->out_bytes);
     return result;
 }
 
@@ -357,18 +395,35 @@ static void refuse_overload(cr_exchange *x) {
            x->http->settings->max_pending_bytes);
 }
 
+/* Whether a body of so many bytes may come. They are held as they come, or who
+ * announces much and sends nothing would keep others out. */
+static bool has_room(cr_http *http, size_t bytes) {
+    return atomic_load(&http->pending_bytes) + bytes <=
+           http->settings->max_pending_bytes;
+}
+
 /* What is refused before any of the body is read. */
 static void check_head(cr_http *http, cr_exchange *x) {
     unsigned n_lengths = 0;
     const char *length = cr_exchange_header(x, MHD_HTTP_HEADER_CONTENT_LENGTH);
+    const char *coding =
+        cr_exchange_header(x, MHD_HTTP_HEADER_TRANSFER_ENCODING);
     unsigned long long bytes = length ? strtoull(length, NULL, 10) : 0;
     MHD_get_connection_values(x->connection, MHD_HEADER_KIND, count_length,
                               &n_lengths);
     if (n_lengths > 1)
         refuse(x, 400, "Content-Length is there twice");
+    else if (coding && length) /* a proxy may have taken the other one */
+        refuse(x, 400,
+               "Content-Length and Transfer-Encoding are both there: send one");
+    else if (coding && strcasecmp(coding, "chunked") != 0)
+        refuse(x, 400,
+               "Transfer-Encoding is \"%.40s\": send chunked, or a "
+               "Content-Length",
+               coding);
     else if (bytes > http->settings->max_body_bytes)
         refuse_size(x, bytes);
-    else if (!hold(x, (size_t)bytes))
+    else if (!has_room(http, (size_t)bytes))
         refuse_overload(x);
     else
         http->app.begin(http->app.context, x);
@@ -403,8 +458,8 @@ static enum MHD_Result take_bytes(cr_exchange *x, const char *data,
     *size = 0;
     if (x->status) /* refused: the rest is of no use */
         return MHD_YES;
-    /* Chunked bodies announce no length: count as they come. An answer cannot
-     * be sent before the body's end, to which the sweeper gives its time. */
+    /* An answer cannot be sent before the body's end, to which the sweeper
+     * gives its time. */
     size_t len = x->body.len + n;
     if (len > x->held_bytes && !hold(x, len - x->held_bytes))
         refuse_overload(x);
@@ -430,16 +485,16 @@ void cr_http_resume(cr_exchange *x) {
     MHD_resume_connection(x->connection);
 }
 
-static void push_ingest(cr_http *http, cr_exchange *x) {
-    pthread_mutex_lock(&http->ingest_lock);
-    x->ingest_behind = NULL;
-    if (http->ingest_last)
-        http->ingest_last->ingest_behind = x;
+static void push(worker *w, cr_exchange *x) {
+    pthread_mutex_lock(&w->lock);
+    x->behind = NULL;
+    if (w->last)
+        w->last->behind = x;
     else
-        http->ingest_first = x;
-    http->ingest_last = x;
-    pthread_cond_signal(&http->ingest_wake);
-    pthread_mutex_unlock(&http->ingest_lock);
+        w->first = x;
+    w->last = x;
+    pthread_cond_signal(&w->wake);
+    pthread_mutex_unlock(&w->lock);
 }
 
 static enum MHD_Result receive(cr_http *http, cr_exchange *x) {
@@ -455,7 +510,7 @@ static enum MHD_Result receive(cr_http *http, cr_exchange *x) {
     }
     if (x->slow || x->body.len > INGEST_BYTES) {
         suspend(x);
-        push_ingest(http, x);
+        push(x->slow ? &http->errands : &http->ingest, x);
         return MHD_YES;
     }
     if (!http->app.receive(http->app.context, x))
@@ -465,29 +520,58 @@ static enum MHD_Result receive(cr_http *http, cr_exchange *x) {
     return MHD_YES;
 }
 
-static cr_exchange *pop_ingest(cr_http *http) {
-    pthread_mutex_lock(&http->ingest_lock);
-    while (!http->ingest_first && !http->ingest_stop)
-        pthread_cond_wait(&http->ingest_wake, &http->ingest_lock);
-    cr_exchange *x = http->ingest_first;
+static cr_exchange *pop(worker *w) {
+    pthread_mutex_lock(&w->lock);
+    while (!w->first && !w->stop)
+        pthread_cond_wait(&w->wake, &w->lock);
+    cr_exchange *x = w->first;
     if (x) {
-        http->ingest_first = x->ingest_behind;
-        if (!http->ingest_first)
-            http->ingest_last = NULL;
+        w->first = x->behind;
+        if (!w->first)
+            w->last = NULL;
     }
-    pthread_mutex_unlock(&http->ingest_lock);
+    pthread_mutex_unlock(&w->lock);
     return x;
 }
 
-static void *ingest(void *context) {
-    cr_http *http = context;
-    for (cr_exchange *x; (x = pop_ingest(http)) != NULL;) {
-        if (http->app.receive(http->app.context, x))
-            http->app.start(http->app.context, x);
+static void *receive_all(void *context) {
+    worker *w = context;
+    cr_http_app *app = &w->http->app;
+    for (cr_exchange *x; (x = pop(w)) != NULL;) {
+        if (app->receive(app->context, x))
+            app->start(app->context, x);
         else
             cr_http_resume(x);
     }
     return NULL;
+}
+
+static void worker_init(worker *w, cr_http *http) {
+    w->http = http;
+    pthread_mutex_init(&w->lock, NULL);
+    pthread_cond_init(&w->wake, NULL);
+}
+
+static cr_status worker_start(worker *w, cr_error *error) {
+    if (pthread_create(&w->thread, NULL, receive_all, w) != 0)
+        return cr_fail(error, CR_ERR_MEMORY, "cannot start a thread");
+    w->started = true;
+    return CR_OK;
+}
+
+static void worker_stop(worker *w) {
+    if (!w->started)
+        return;
+    pthread_mutex_lock(&w->lock);
+    w->stop = true;
+    pthread_cond_signal(&w->wake);
+    pthread_mutex_unlock(&w->lock);
+    pthread_join(w->thread, NULL);
+}
+
+static void worker_fini(worker *w) {
+    pthread_cond_destroy(&w->wake);
+    pthread_mutex_destroy(&w->lock);
 }
 
 /* ---- libmicrohttpd's calls ---------------------------------------------- */
@@ -584,8 +668,8 @@ cr_status cr_http_open(const cr_settings *settings, const cr_http_app *app,
     http->metrics = metrics;
     http->listener.fd = -1;
     pthread_mutex_init(&http->conn_lock, NULL);
-    pthread_mutex_init(&http->ingest_lock, NULL);
-    pthread_cond_init(&http->ingest_wake, NULL);
+    worker_init(&http->ingest, http);
+    worker_init(&http->errands, http);
     cr_status status = cr_listener_open(settings, &http->listener, error);
     if (status == CR_OK)
         status =
@@ -593,10 +677,10 @@ cr_status cr_http_open(const cr_settings *settings, const cr_http_app *app,
                           settings->receive_timeout_ms, &http->linger, error);
     if (status == CR_OK)
         status = cr_streams_new(CR_MAX_STREAMS, &http->streams, error);
-    if (status == CR_OK &&
-        pthread_create(&http->ingest_thread, NULL, ingest, http) != 0)
-        status = cr_fail(error, CR_ERR_MEMORY, "cannot start a thread");
-    http->ingest_started = status == CR_OK;
+    if (status == CR_OK)
+        status = worker_start(&http->ingest, error);
+    if (status == CR_OK)
+        status = worker_start(&http->errands, error);
     if (status == CR_OK)
         status = start_daemon(http, error);
     if (status != CR_OK)
@@ -641,13 +725,19 @@ void cr_http_publish(cr_http *http, const char *event, size_t len) {
     cr_streams_publish(http->streams, event, len);
 }
 
+void cr_http_give_up(cr_http *http) { atomic_store(&http->giving_up, true); }
+
 /* Connections that are kept go on asking until they are closed, and
- * libmicrohttpd aborts where one is suspended by then. */
+ * libmicrohttpd aborts where one is suspended by then. Who does not read its
+ * answer is no longer waited for. */
 static void shut(cr_http *http) {
     const struct timespec nap = {.tv_nsec = 1000000};
     atomic_fetch_or(&http->n_accepted, SHUT);
-    while (cr_http_n_accepted(http))
+    cr_http_give_up(http);
+    while (cr_http_n_accepted(http)) {
+        cr_http_sweep(http);
         nanosleep(&nap, NULL);
+    }
 }
 
 void cr_http_close(cr_http *http) {
@@ -655,13 +745,8 @@ void cr_http_close(cr_http *http) {
         return;
     if (http->daemon)
         shut(http);
-    if (http->ingest_started) {
-        pthread_mutex_lock(&http->ingest_lock);
-        http->ingest_stop = true;
-        pthread_cond_signal(&http->ingest_wake);
-        pthread_mutex_unlock(&http->ingest_lock);
-        pthread_join(http->ingest_thread, NULL);
-    }
+    worker_stop(&http->ingest);
+    worker_stop(&http->errands);
     if (http->daemon) {
         bool quiet = atomic_load(&http->quiet);
         cr_streams_end(http->streams);
@@ -675,8 +760,8 @@ void cr_http_close(cr_http *http) {
                                      ? drain_ms
                                      : CR_LINGER_SILENCE_MS);
     cr_streams_free(http->streams);
-    pthread_cond_destroy(&http->ingest_wake);
-    pthread_mutex_destroy(&http->ingest_lock);
+    worker_fini(&http->ingest);
+    worker_fini(&http->errands);
     pthread_mutex_destroy(&http->conn_lock);
     cr_free(http);
 }

@@ -3,7 +3,8 @@
  * libmicrohttpd in poll mode (its epoll loop stalls at 128 ready descriptors)
  * behind an interface that knows exchanges: one request and its answer. A
  * small body is received on the thread that reads it, a large one on an ingest
- * thread, so that nobody waits behind its parsing. While an exchange waits for
+ * thread, so that nobody waits behind its parsing, and errands like a reload on
+ * one of their own. While an exchange waits for
  * its scores its connection is suspended and costs nothing.
  *
  * Threads: `begin`, `finish` and `end` run on HTTP threads, `receive` and
@@ -24,6 +25,8 @@ enum {
     CR_MAX_HEADERS = 20,
     CR_HEADER_VALUE_BYTES = 256,
     CR_MAX_STREAMS = 16,      /* of events, at a time */
+    CR_MIN_READ_RATE = 65536, /* bytes a second at which an answer is read, at
+                                 least, beside receive_timeout_ms */
     CR_MAX_HEAD_BYTES = 32768 /* of a request's line and headers */
 };
 
@@ -41,7 +44,7 @@ struct cr_exchange {
     bool accepted;       /* counted as in flight */
     bool suspended;
     bool early; /* answered before its body was read */
-    bool slow;  /* set in begin: receive runs on the ingest thread */
+    bool slow;  /* set in begin: receive is an errand */
     /* The answer. status 0: none yet. */
     int status;
     const char *type; /* of the content, static */
@@ -55,9 +58,9 @@ struct cr_exchange {
         char value[CR_HEADER_VALUE_BYTES];
     } headers[CR_MAX_HEADERS];
     size_t n_headers;
-    bool close;                 /* the connection, after the answer */
-    void *state;                /* the application's */
-    cr_exchange *ingest_behind; /* in the ingest thread's queue */
+    bool close;          /* the connection, after the answer */
+    void *state;         /* the application's */
+    cr_exchange *behind; /* in a worker's queue */
 };
 
 typedef struct cr_http_app {
@@ -86,8 +89,8 @@ const char *cr_http_address(const cr_http *http);
 void cr_http_quiesce(cr_http *http);
 /* Accepted exchanges that are not over. */
 uint32_t cr_http_n_accepted(const cr_http *http);
-/* Closes connections that take too long to send. To be called a few times a
- * second. */
+/* Closes connections that take too long to send or to read. To be called a few
+ * times a second. */
 void cr_http_sweep(cr_http *http);
 /* How much a connection that was answered early may still send. */
 uint32_t cr_http_linger_bytes(const cr_settings *settings);
@@ -95,6 +98,9 @@ uint32_t cr_http_linger_bytes(const cr_settings *settings);
  * false: it is passed, and they are counted all the same. From any thread. */
 bool cr_http_hold(cr_http *http, size_t bytes);
 void cr_http_let_go(cr_http *http, size_t bytes);
+/* Who has not read its answer a second after it was made is cut off, from now
+ * on. */
+void cr_http_give_up(cr_http *http);
 /* Accepts nothing any more and waits for what was accepted, so who scores it
  * must still be there. */
 void cr_http_close(cr_http *http);

@@ -348,6 +348,7 @@ bool cr_server_stop(cr_server *s) {
         cr_server_log(s, "drain_timeout_ms passed: giving up %u requests",
                       n_accepted(s));
         atomic_store(&s->giving_up, true);
+        cr_http_give_up(s->http);
         wait_for_none(s, GIVE_UP_MS);
     }
     free_server(s);
