@@ -420,15 +420,21 @@ cr_status cr_pipeline_submit(cr_pipeline *p, cr_job *job, cr_error *error) {
     uint64_t tokens = job->starts[job->n_pairs];
     pthread_mutex_lock(&p->lock);
     cr_status status = CR_OK;
-    if (p->dispatch.queue.n_pairs &&
+    /* What is in a hurry is the server's own check, which load must not fail.
+     */
+    if (p->dispatch.queue.n_pairs && !job->hurry &&
         p->dispatch.queue.n_tokens + tokens > p->options.max_queue_tokens)
         status = cr_fail(error, CR_ERR_OVERLOADED,
                          "Model is overloaded: %llu tokens wait, with this "
                          "request's %llu that is over max_queue_tokens (%llu); "
-                         "try again later",
+                         "try again later%s",
                          (unsigned long long)p->dispatch.queue.n_tokens,
                          (unsigned long long)tokens,
-                         (unsigned long long)p->options.max_queue_tokens);
+                         (unsigned long long)p->options.max_queue_tokens,
+                         tokens > p->options.max_queue_tokens
+                             ? ", send fewer documents or raise the limit: one "
+                               "so large is taken only when nothing waits"
+                             : "");
     if (status == CR_OK) {
         job->queued_ns = cr_now_ns();
         status = cr_queue_push(&p->dispatch.queue, job, error);

@@ -56,18 +56,26 @@ bool cr_ask_bool(cr_ask *ask, const json_t *body, const char *key,
     return true;
 }
 
+/* 5.0 is; and so large a number is above every limit. */
+static bool is_whole(const json_t *field) {
+    double x = json_real_value(field);
+    return json_is_integer(field) ||
+           (json_is_real(field) && x == floor(x) && fabs(x) < 0x1p62);
+}
+
 bool cr_ask_number(cr_ask *ask, const json_t *body, const char *key,
                    int64_t min, int64_t max, int64_t fallback, int64_t *value) {
     const json_t *field = json_object_get(body, key);
     *value = fallback;
     if (!field || json_is_null(field))
         return true;
-    if (!json_is_integer(field))
+    if (!is_whole(field))
         return cr_refuse(&ask->refusal, CR_REFUSAL_SHAPE,
                          "`%s` must be a whole number, it is %s", key,
                          json_is_real(field) ? "one with a fraction"
                                              : type_name(field));
-    *value = json_integer_value(field);
+    *value = json_is_real(field) ? (int64_t)json_real_value(field)
+                                 : json_integer_value(field);
     if (*value < min)
         return cr_refuse(&ask->refusal, CR_REFUSAL_SHAPE,
                          "`%s` is %lld, it must be at least %lld", key,
@@ -117,9 +125,10 @@ bool cr_ask_reserve(cr_ask *ask, size_t n, const char *what,
     return true;
 }
 
-/* The named fields of a document, one a line, in the order they are named. */
+/* The named fields of a document, one a line, in the order they are named; what
+ * has none of them is scored as an empty text. *any: one had. */
 static bool join_fields(cr_ask *ask, const json_t *document,
-                        const json_t *fields, cr_text *text) {
+                        const json_t *fields, bool *any, cr_text *text) {
     cr_buf buf;
     cr_status status = CR_OK;
     cr_buf_init(&buf, UINT32_MAX);
@@ -128,6 +137,7 @@ static bool join_fields(cr_ask *ask, const json_t *document,
         const json_t *value = name ? json_object_get(document, name) : NULL;
         if (!json_is_string(value))
             continue;
+        *any = true;
         if (buf.len)
             status = cr_buf_append(&buf, "\n", 1, NULL);
         if (status == CR_OK)
@@ -145,21 +155,31 @@ static bool join_fields(cr_ask *ask, const json_t *document,
     return true;
 }
 
+/* *any: it has a text. */
 static bool read_document(cr_ask *ask, const json_t *document, const char *what,
-                          size_t i, const json_t *fields, cr_text *text) {
+                          size_t i, const json_t *fields, bool *any,
+                          cr_text *text) {
     const json_t *value = document;
     if (json_is_object(document) && json_array_size(fields))
-        return join_fields(ask, document, fields, text);
+        return join_fields(ask, document, fields, any, text);
     if (json_is_object(document))
         value = json_object_get(document, "text");
     if (json_is_string(value)) {
         *text = (cr_text){json_string_value(value), json_string_length(value)};
+        *any = true;
         return true;
     }
     return cr_refuse(&ask->refusal, CR_REFUSAL_SHAPE,
                      "`%s[%zu]` must be a string or an object with a string "
                      "`text`, it is %s",
                      what, i, type_name(document));
+}
+
+static bool is_name_list(const json_t *value) {
+    for (size_t i = 0; i < json_array_size(value); i++)
+        if (!json_is_string(json_array_get(value, i)))
+            return false;
+    return json_is_array(value);
 }
 
 bool cr_ask_documents(cr_ask *ask, cr_text query, const json_t *documents,
@@ -169,15 +189,22 @@ bool cr_ask_documents(cr_ask *ask, cr_text query, const json_t *documents,
         return cr_refuse(&ask->refusal, CR_REFUSAL_SHAPE,
                          "`%s` must be a list, it is %s", what,
                          type_name(documents));
+    if (rank_fields && !is_name_list(rank_fields))
+        return cr_refuse(&ask->refusal, CR_REFUSAL_SHAPE,
+                         "`rank_fields` must be a list of strings");
     if (!cr_ask_reserve(ask, json_array_size(documents), what, facts))
         return false;
+    bool any = false;
     for (uint32_t i = 0; i < ask->n_pairs; i++) {
         ask->pairs[i].query = query;
         if (!read_document(ask, json_array_get(documents, i), what, i,
-                           rank_fields, &ask->pairs[i].passage))
+                           rank_fields, &any, &ask->pairs[i].passage))
             return false;
     }
-    return true;
+    return any || cr_refuse(&ask->refusal, CR_REFUSAL_SHAPE,
+                            "none of `%s` has one of `rank_fields` as a "
+                            "string: name fields that they have",
+                            what);
 }
 
 static bool read_direction(cr_ask *ask, const json_t *body) {

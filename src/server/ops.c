@@ -318,6 +318,11 @@ bool cr_ops_reload(cr_call *call) {
     ask->body = cr_json_in_parse(x->body.data, x->body.len, &ask->refusal);
     if (!ask->body)
         return false;
+    const json_t *model = json_object_get(ask->body, "model");
+    if (model && !json_is_null(model) && !cr_ask_name(ask->body, "model"))
+        return cr_refuse(&ask->refusal, CR_REFUSAL_SHAPE,
+                         "`model` must be the name of a folder: leave it out "
+                         "to load the one that runs again");
     cr_status status =
         cr_server_reload(call->server, cr_ask_name(ask->body, "model"), &error);
     if (status != CR_OK)

@@ -174,13 +174,19 @@ static void allow_origin(cr_call *call) {
     cr_exchange *x = call->exchange;
     cr_exchange_add_header(x, "Access-Control-Allow-Origin", "%s", allowed);
     cr_exchange_add_header(x, "Vary", "Origin");
+    cr_exchange_add_header(
+        x, "Access-Control-Expose-Headers",
+        "retry-after, traceparent, x-compute-characters, x-compute-time, "
+        "x-compute-tokens, x-compute-type, x-inference-time, x-queue-time, "
+        "x-request-id, x-tokenization-time, x-total-time");
     if (strcmp(x->method, "OPTIONS") != 0)
         return;
     cr_exchange_add_header(x, "Access-Control-Allow-Methods",
                            "GET, POST, OPTIONS");
     cr_exchange_add_header(x, "Access-Control-Allow-Headers",
                            "authorization, content-type, x-api-key, "
-                           "x-request-id, x-request-timeout-ms, traceparent");
+                           "x-client-name, x-overload-status, x-request-id, "
+                           "x-request-timeout-ms, traceparent");
     cr_exchange_add_header(x, "Access-Control-Max-Age", "86400");
     x->status = 204;
 }
@@ -250,6 +256,27 @@ static bool has_json_type(const cr_exchange *x) {
            strchr(" ;", type[16]);
 }
 
+/* A field that is null counts as absent: clients write what they do not set. */
+static void drop_nulls(json_t *body) {
+    const char *key;
+    json_t *value;
+    void *next;
+    json_object_foreach_safe(body, next, key, value) {
+        if (json_is_null(value))
+            json_object_del(body, key);
+    }
+}
+
+/* Bodies are not unpacked. */
+static bool check_encoding(cr_call *call) {
+    const char *coding = cr_exchange_header(call->exchange, "Content-Encoding");
+    if (!coding || strcasecmp(coding, "identity") == 0)
+        return true;
+    return cr_refuse(&call->ask.refusal, CR_REFUSAL_MEDIA,
+                     "Content-Encoding is \"%.40s\": send the body as it is",
+                     coding);
+}
+
 static bool read_body(cr_call *call) {
     cr_ask *ask = &call->ask;
     cr_exchange *x = call->exchange;
@@ -259,6 +286,7 @@ static bool read_body(cr_call *call) {
     ask->created_s = (int64_t)time(NULL);
     ask->body = cr_json_in_parse(x->body.data, x->body.len, &ask->refusal);
     cr_buf_fini(&x->body); /* its texts are in ask->body now */
+    drop_nulls(ask->body);
     if (ask->body) {
         bool documents = json_object_get(ask->body, "documents") != NULL;
         bool texts = json_object_get(ask->body, "texts") != NULL;
@@ -311,7 +339,8 @@ static void on_done(cr_job *job) {
 static bool prepare(cr_call *call) {
     int64_t deadline = 0;
     int64_t start = cr_now_ns();
-    if (!cr_admit_check_queue(call) || !read_body(call))
+    if (!check_encoding(call) || !cr_admit_check_queue(call) ||
+        !read_body(call))
         return false;
     if (!call->ask.n_pairs)
         return true;

@@ -234,6 +234,58 @@ def test_bodies(server, body, status):
     assert server.get("/livez").status == 200
 
 
+@pytest.mark.parametrize("path, body, n", [
+    ("/v1/rerank", {"query": "q", "documents": ["a", "b", "c"],
+                    "top_n": None, "top_k": 1}, 1),
+    ("/v1/rerank", {"query": "q", "documents": ["a", "b"], "top_n": 1.0}, 1),
+    ("/rerank", {"query": "q", "texts": ["a"], "documents": None}, 1),
+    ("/score", {"queries": None, "documents": None, "text_1": "a",
+                "text_2": ["b"]}, 1),
+])
+def test_null_is_absent_and_whole_is_whole(server, path, body, n):
+    got = server.post(path, body)
+    assert got.status == 200, got.data
+    answer = got.json
+    if isinstance(answer, dict):
+        answer = answer.get("results") or answer["data"]
+    assert len(answer) == n
+
+
+@pytest.mark.parametrize("path, body, what", [
+    ("/v1/rerank", {"query": "q", "documents": [{"title": "a"}],
+                    "rank_fields": ["nope"]}, "none of `documents` has one of"),
+    ("/v1/rerank", {"query": "q", "documents": [{"title": "a"}],
+                    "rank_fields": "title"}, "`rank_fields` must be a list"),
+    ("/v1/rerank", {"query": "q", "documents": ["a"], "top_n": 1.5},
+     "one with a fraction"),
+    ("/tokenize", {"inputs": ["a" * (1 << 19), "b" * (1 << 19), "c"]},
+     "1048577 bytes, at most 1048576"),
+    ("/admin/reload", {"model": 5}, "`model` must be the name of a folder"),
+    ("/admin/reload", {"model": ""}, "`model` must be the name of a folder"),
+])
+def test_what_cannot_be_meant_is_refused(server, path, body, what):
+    got = server.post(path, body)
+    assert got.status == 422
+    assert what in got.data.decode()
+
+
+def test_bodies_are_not_unpacked(server):
+    got = server.post("/rerank", rerank(1), Content_Encoding="gzip")
+    assert got.status == 415
+    assert b'Content-Encoding is \"gzip\"' in got.data or \
+        b'Content-Encoding is "gzip"' in got.data
+    assert server.post("/rerank", rerank(1),
+                       Content_Encoding="identity").status == 200
+
+
+@pytest.mark.parametrize("coding", ["gzip, chunked", "identity", "xchunked"])
+def test_other_codings_are_refused_at_once(server, coding):
+    got = server.raw(b"POST /rerank HTTP/1.1\r\nHost: x\r\n" + JSON +
+                     b"Transfer-Encoding: %s\r\n\r\n" % coding.encode(),
+                     seconds=5)
+    assert got.split()[1:2] == [b"400"], got[:100]
+
+
 def test_a_body_over_the_limit_is_refused_unread(server):
     head = (b"POST /rerank HTTP/1.1\r\nHost: x\r\n" + JSON +
             b"Content-Length: 4194305\r\n")
@@ -361,8 +413,12 @@ def test_one_request_over_the_queue_limit_is_taken_alone(start):
 def test_pending_bytes_are_bounded(start):
     s = start(max_body_bytes=1 << 20, max_pending_bytes=1 << 20)
     with s.socket() as first:
+        # What is only announced keeps nobody out.
         first.sendall(b"POST /rerank HTTP/1.1\r\nHost: x\r\n" + JSON +
-                      b"Content-Length: 1000000\r\n\r\nabc")
+                      b"Content-Length: 1000001\r\n\r\nabc")
+        large = rerank(1) | {"x": "x" * 900000}
+        assert s.post("/rerank", large).status == 200
+        first.sendall(b" " * 999997)
         wait_until(lambda: s.stats()["pending_body_bytes"] >= 1000000)
         got = s.raw(b"POST /rerank HTTP/1.1\r\nHost: x\r\n" + JSON +
                     b"Content-Length: 900000\r\n\r\n")
@@ -519,6 +575,39 @@ def test_the_drain_has_a_limit(start):
     assert s.stop() == 1
     thread.join()
     assert [got.status for got in results] == [503]
+
+
+def ask_and_not_read(connection, n_bytes):
+    """Asks for an answer of some more bytes."""
+    body = json.dumps({"query": "q", "documents": ["x" * n_bytes]}).encode()
+    connection.sendall(b"POST /v1/rerank HTTP/1.1\r\nHost: x\r\n" + JSON +
+                       b"Content-Length: %d\r\n\r\n" % len(body) + body)
+
+
+def test_who_does_not_read_does_not_hold_up_the_end(start, slower):
+    s = start(drain_timeout_ms=500)
+    with socket.socket() as reader:
+        reader.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        reader.connect((s.host, s.port))
+        ask_and_not_read(reader, 24 << 20)
+        # The answer counts as pending until it is read.
+        wait_until(lambda: s.stats()["pairs"] == 1
+                   and s.stats()["pending_body_bytes"] > 24 << 20)
+        begin = time.monotonic()
+        assert s.stop() == 1, s.log
+        assert time.monotonic() - begin < 20 * slower
+
+
+def test_who_reads_too_slowly_is_cut_off(start, tmp_path):
+    s = start(unix_socket=tmp_path / "s", receive_timeout_ms=2000)
+    with socket.socket(socket.AF_UNIX) as reader:
+        reader.connect(str(tmp_path / "s"))
+        ask_and_not_read(reader, 512 << 10)  # more than the socket holds
+        reader.settimeout(60 * s.slower)
+        time.sleep(11 * s.slower)  # 8 s at 64 KiB a second, and 2
+        read = sum(map(len, iter(lambda: reader.recv(65536), b"")))
+        assert 0 < read < 512 << 10
+    assert s.stop() == 0, s.log
 
 
 def test_sigint_stops_too(start):
@@ -699,6 +788,8 @@ def test_origins(start):
     assert got.status == 204
     assert got.headers["access-control-allow-origin"] == "https://app.example"
     assert "authorization" in got.headers["access-control-allow-headers"]
+    assert "x-overload-status" in got.headers["access-control-allow-headers"]
+    assert "retry-after" in got.headers["access-control-expose-headers"]
     got = s.ask("POST", "/rerank", rerank(1), asked)
     assert got.headers["access-control-allow-origin"] == "https://app.example"
     other = {"Origin": "https://evil.example"}

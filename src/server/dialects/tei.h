@@ -4,6 +4,10 @@
 
 #include "server/ask.h"
 
+/* Of all texts that /tokenize takes at once: its answer is some 70 times as
+ * long. */
+enum { CR_MAX_TOKENIZE_BYTES = 1 << 20 };
+
 int cr_tei_write_refusal(const cr_refusal *refusal, const char **type,
                          cr_json_out *out);
 /* What /predict and /rerank make of logits, where they are not asked for raw:
@@ -16,6 +20,8 @@ typedef struct cr_tei_token {
     bool special;
     size_t start, stop; /* bytes; of no meaning where it is special */
 } cr_tei_token;
+/* Refuses more bytes than CR_MAX_TOKENIZE_BYTES. */
+bool cr_tei_check_tokenize(cr_ask *ask, size_t bytes);
 /* Calls `each` for every token, until it returns false. False then, and where
  * there is no memory. */
 bool cr_tei_each_token(const cr_facts *facts, cr_token_scratch *scratch,

@@ -18,6 +18,21 @@ static bool is_text_list(const json_t *value) {
     return json_is_array(value) && json_array_size(value);
 }
 
+bool cr_tei_check_tokenize(cr_ask *ask, size_t bytes) {
+    return bytes <= CR_MAX_TOKENIZE_BYTES ||
+           cr_refuse(&ask->refusal, CR_REFUSAL_LIMIT,
+                     "`inputs` have %zu bytes, at most %d are tokenized at "
+                     "once: send them in parts",
+                     bytes, CR_MAX_TOKENIZE_BYTES);
+}
+
+static size_t text_bytes(const json_t *inputs) {
+    size_t bytes = json_string_length(inputs);
+    for (size_t i = 0; i < json_array_size(inputs); i++)
+        bytes += json_string_length(json_array_get(inputs, i));
+    return bytes;
+}
+
 static bool read_tokenize(cr_ask *ask, const json_t *body,
                           const cr_facts *facts) {
     const json_t *inputs = json_object_get(body, "inputs");
@@ -26,9 +41,12 @@ static bool read_tokenize(cr_ask *ask, const json_t *body,
                          "`inputs` must be a string or a list of strings");
     if (json_array_size(inputs) > facts->settings->max_documents)
         return cr_refuse(&ask->refusal, CR_REFUSAL_LIMIT,
-                         "batch size %zu > maximum allowed batch size %u",
+                         "batch size %zu > maximum allowed batch size %u: "
+                         "send fewer `inputs` or raise max_documents",
                          json_array_size(inputs),
                          facts->settings->max_documents);
+    if (!cr_tei_check_tokenize(ask, text_bytes(inputs)))
+        return false;
     return cr_ask_bool(ask, body, "add_special_tokens", true, &ask->details);
 }
 
@@ -261,6 +279,7 @@ static void put_limits(const cr_settings *s, cr_json_out *out) {
         {"max_body_bytes", s->max_body_bytes},
         {"max_head_bytes", CR_MAX_HEAD_BYTES},
         {"max_pending_bytes", s->max_pending_bytes},
+        {"max_tokenize_bytes", CR_MAX_TOKENIZE_BYTES},
         {"max_queue_tokens", s->max_queue_tokens},
         {"max_connections", s->max_connections},
         {"max_event_streams", CR_MAX_STREAMS},
@@ -270,6 +289,7 @@ static void put_limits(const cr_settings *s, cr_json_out *out) {
         {"grpc_max_streams", CR_H2_MAX_STREAMS},
         {"grpc_max_header_bytes", CR_H2_MAX_HEADER_BYTES},
         {"receive_timeout_ms", s->receive_timeout_ms},
+        {"min_read_bytes_per_s", CR_MIN_READ_RATE},
         {"idle_timeout_s", s->idle_timeout_s},
         {"request_timeout_ms", s->request_timeout_ms},
         {"drain_timeout_ms", s->drain_timeout_ms},

@@ -383,6 +383,8 @@ static bool write_tokenize(cr_grpc_call *call, const cr_facts *facts) {
     if (!text.len)
         return cr_refuse(&ask->refusal, CR_REFUSAL_EMPTY,
                          "`inputs` cannot be empty");
+    if (!cr_tei_check_tokenize(ask, text.len))
+        return false;
     if (request->has_prompt_name_case !=
         TEI__V1__ENCODE_REQUEST__HAS_PROMPT_NAME__NOT_SET)
         return cr_refuse(&ask->refusal, CR_REFUSAL_SHAPE,
