@@ -16,7 +16,8 @@
  * Threads: every call on an open ranker may be made from many threads at once;
  * only cr_ranker_close must not run while another call on that ranker does.
  * There is no global state, no signal handler, no locale, no output. A ranker
- * has threads of its own, so it does not survive fork: open it in the child.
+ * has threads of its own, so it does not survive fork: open another in the
+ * child, where closing the parent's is allowed and keeps some of its memory.
  * The thread that asks for scores works as well, in place of one of the
  * ranker's that is idle: on its own CPUs, at its own priority, with up to
  * 128 KB of its stack. Scores do not depend on how it rounds.
@@ -111,7 +112,8 @@ typedef struct cr_options {
     const char *backend;      /* a name listed by cr_backend_names, or "auto" */
     const char *device;       /* of the backend: "cpu" */
     const char *dtype;        /* "auto", "fp32", "bf16", "int8" */
-    const char *isa;          /* "auto" or a name listed by cr_isa_names */
+    const char *isa;          /* "auto", a name listed by cr_isa_names, or
+                                 NULL: $CROSSRANK_ISA, else "auto" */
     uint32_t threads;         /* 0: CPU quota and affinity; at most 1024 */
     uint32_t max_length;      /* tokens a pair, 0: the model's own limit */
     cr_truncation truncation; /* of pairs longer than max_length */

@@ -152,7 +152,10 @@ cr_status cr_ranker_open(const cr_options *given, cr_ranker **ranker,
 void cr_ranker_close(cr_ranker *r) {
     if (!r)
         return;
-    cr_lanes_free(r->lanes);
+    /* A child has none of the threads, nor perhaps the locks: what they have
+     * is left to the process's end. */
+    if (getpid() == r->process)
+        cr_lanes_free(r->lanes);
     if (r->backend)
         r->backend->ops->close(r->backend);
     cr_model_close(r->model);
@@ -163,7 +166,9 @@ void cr_ranker_read_info(const cr_ranker *r, cr_ranker_info *info,
                          size_t info_bytes) {
     const cr_model_config *c = cr_model_get_config(r->model);
     const cr_backend_description *d = &r->backend->description;
-    const cr_lanes_totals totals = cr_lanes_count(r->lanes);
+    cr_lanes_totals totals = {0};
+    if (getpid() == r->process)
+        totals = cr_lanes_count(r->lanes);
     const cr_ranker_info known = {.model_path = cr_model_path(r->model),
                                   .model_name = cr_model_name(r->model),
                                   .backend = d->name,
