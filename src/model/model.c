@@ -197,6 +197,20 @@ static cr_status require_layer(const cr_model *model, uint32_t layer,
                         error);
 }
 
+/* Fewer layers than there are would rank, and badly. */
+static cr_status refuse_more_layers(const cr_model *model, cr_error *error) {
+    char name[MAX_NAME_BYTES];
+    snprintf(name, sizeof name,
+             "bert.encoder.layer.%u.attention.self.query.weight",
+             model->config.n_layers);
+    if (!cr_model_has_tensor(model, name))
+        return CR_OK;
+    return cr_fail(error, CR_ERR_MODEL,
+                   "%s: there are more layers than the num_hidden_layers of "
+                   "config.json, %u: take both files from one model",
+                   model->weights_path, model->config.n_layers);
+}
+
 /* Checked before anybody allocates by what the configuration says. */
 static cr_status require_weights(const cr_model *model, cr_error *error) {
     const cr_model_config *c = &model->config;
@@ -217,7 +231,7 @@ static cr_status require_weights(const cr_model *model, cr_error *error) {
         require_rows(model, "", rows, sizeof rows / sizeof rows[0], error);
     for (uint32_t layer = 0; layer < c->n_layers && status == CR_OK; layer++)
         status = require_layer(model, layer, error);
-    return status;
+    return status == CR_OK ? refuse_more_layers(model, error) : status;
 }
 
 /* ---- Opening ------------------------------------------------------------ */
