@@ -164,7 +164,8 @@ static void list_names(char *text, size_t size) {
 
 cr_status cr_kernels_choose(const char *name, const cr_kernels **kernels,
                             cr_error *error) {
-    if (!name || strcmp(name, "auto") == 0)
+    const char *from = name ? "" : " of $CROSSRANK_ISA";
+    if (!name)
         name = getenv("CROSSRANK_ISA");
     if (!name || !*name || strcmp(name, "auto") == 0) {
         *kernels = available[0];
@@ -179,10 +180,11 @@ cr_status cr_kernels_choose(const char *name, const cr_kernels **kernels,
     list_names(list, sizeof list);
     if (!known_name(name))
         return cr_fail(error, CR_ERR_ARGUMENT,
-                       "isa '%s' is unknown; this machine has %s", name, list);
+                       "isa '%s'%s is unknown; this machine has %s", name, from,
+                       list);
     return cr_fail(error, CR_ERR_UNAVAILABLE,
-                   "isa '%s' is not available on this machine; use one of %s",
-                   name, list);
+                   "isa '%s'%s is not available on this machine; use one of %s",
+                   name, from, list);
 }
 
 const char *cr_dtype_name(cr_dtype dtype) {

@@ -192,8 +192,8 @@ const cr_kernels *const *cr_kernels_available(void);
 /* Largest sum of products that int8 can meet without overflow. */
 enum { CR_INT8_MAX_K = 2147483647 / (127 * 255) };
 
-/* The table called `name`; NULL or "auto" asks the environment variable
- * CROSSRANK_ISA and then takes the fastest. CR_ERR_UNAVAILABLE names what
+/* The table called `name`; "auto" takes the fastest, NULL asks the environment
+ * variable CROSSRANK_ISA before. CR_ERR_UNAVAILABLE names what
  * there is; CR_ERR_ARGUMENT for a name that no build has. */
 cr_status cr_kernels_choose(const char *name, const cr_kernels **kernels,
                             cr_error *error);
