@@ -104,7 +104,8 @@ static cr_status read_line(cr_feed *feed, cr_text line, bool *go_on,
                            cr_error *error) {
     cr_record record;
     cr_error why;
-    if (feed->format == CR_FORMAT_AUTO && !is_blank(line))
+    if (feed->format == CR_FORMAT_AUTO &&
+        (!is_blank(line) || cr_record_is_named(feed->lines.name)))
         feed->format = cr_record_detect(feed->lines.name, line);
     if (cr_record_parse(line, feed->kind, feed->format, &record, &why) ==
         CR_OK) {

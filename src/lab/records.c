@@ -9,6 +9,11 @@ static bool ends_with(const char *s, const char *end) {
     return len >= end_len && strcmp(s + len - end_len, end) == 0;
 }
 
+bool cr_record_is_named(const char *name) {
+    return ends_with(name, ".jsonl") || ends_with(name, ".ndjson") ||
+           ends_with(name, ".tsv");
+}
+
 cr_record_format cr_record_detect(const char *name, cr_text first_line) {
     if (ends_with(name, ".jsonl") || ends_with(name, ".ndjson"))
         return CR_FORMAT_JSON;
@@ -76,9 +81,11 @@ cr_status cr_json_line(cr_text line, json_t **object, cr_error *error) {
         return cr_fail(error, CR_ERR_INPUT,
                        "the line is empty, a JSON object is needed: remove "
                        "it or use --skip-errors");
-    json_t *root = json_loadb(
-        line.data, line.len,
-        JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL | JSON_DECODE_ANY, &why);
+    json_t *root =
+        json_loadb(line.data, line.len,
+                   JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL | JSON_DECODE_ANY |
+                       JSON_DECODE_INT_AS_REAL, /* ids may be of any size */
+                   &why);
     if (!root)
         return cr_fail(error, CR_ERR_INPUT,
                        "not valid JSON at byte %d: %.200s: one whole object "

@@ -32,6 +32,8 @@ typedef struct cr_record {
     json_t *json; /* keeps the texts of a JSON line, else NULL */
 } cr_record;
 
+/* Whether the name's end says it. */
+bool cr_record_is_named(const char *name);
 /* By the name's end (.jsonl and .ndjson are JSON, .tsv is columns), else by
  * the first line: JSON where its first byte that is not blank is '{'. */
 cr_record_format cr_record_detect(const char *name, cr_text first_line);

@@ -8,11 +8,15 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
 from helpers import (BACKEND, alike, message_of, only_cpu, open_terminal,
                      scores_of, write_jsonl, write_tsv)
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "tools"))
+from make_tiny_model import Shape, make  # noqa: E402
 
 PAIRS = [("capital of Italy", "Rome is the capital of Italy."),
          ("capital of Italy", "Paris is the capital of France."),
@@ -31,6 +35,44 @@ def expected(crossrank, tmp_path_factory):
     assert all(abs(s) < 50 for s in scores)
     assert scores[0] > scores[1]
     return scores
+
+
+@pytest.mark.parametrize("blank", ["", "\t", "   "])
+def test_a_name_says_the_format_of_a_blank_first_line_too(blank, tiny,
+                                                          tmp_path):
+    path = tmp_path / "p.jsonl"
+    path.write_text(blank + '\n{"query":"a","passage":"b"}\n')
+    done = tiny("score", path)
+    assert done.returncode == 3
+    assert f"{path}:1: " in message_of(done)
+    assert "JSON" in message_of(done)
+
+
+def test_numbers_that_nobody_reads_may_be_large(tiny):
+    line = '{"id":14472334024676221000,"query":"a","passage":"b"}\n'
+    done = tiny("score", "-", stdin=line.encode())
+    assert done.returncode == 0, message_of(done)
+
+
+def test_auto_is_the_fastest_whatever_the_environment_says(crossrank):
+    isas = json.loads(crossrank("info", "--json").stdout)["isa_available"]
+    there = {**os.environ, "CROSSRANK_ISA": "ref"}
+    for arguments, isa in (([], "ref"), (["--isa", "auto"], isas[0])):
+        done = crossrank("info", "--json", *arguments, env=there)
+        assert json.loads(done.stdout)["isa"] == isa
+    done = crossrank("info", env={**os.environ, "CROSSRANK_ISA": "sse9"})
+    assert done.returncode == 2
+    assert "isa 'sse9' of $CROSSRANK_ISA is unknown" in message_of(done)
+
+
+def test_a_configuration_with_fewer_layers_is_refused(crossrank, tmp_path):
+    make(tmp_path, Shape(layers=2))
+    config = json.loads((tmp_path / "config.json").read_text())
+    config["num_hidden_layers"] = 1
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    done = crossrank("score", "--model", tmp_path, "-", stdin=b"a\tb\n")
+    assert done.returncode == 3
+    assert "num_hidden_layers of config.json, 1" in message_of(done)
 
 
 def test_last_line_of_standard_error_is_the_speed(tiny):
