@@ -296,6 +296,18 @@ def test_wrong_inputs_name_themselves(encoder, inputs, words):
         encoder.predict(inputs)
 
 
+@pytest.mark.parametrize("documents", ["bc", b"bc", {"x": 1}])
+def test_documents_are_a_list(encoder, documents):
+    with pytest.raises(TypeError, match="documents must be a list"):
+        encoder.rank("a", documents)
+
+
+@pytest.mark.parametrize("name", ["dtype", "isa", "model"])
+def test_names_hold_no_nul(package, name):
+    with pytest.raises(package.ArgumentError, match=f"{name} is .*no NUL"):
+        package.CrossEncoder(**{name: "int8\0x"})
+
+
 def test_lone_surrogates_are_refused(package, encoder):
     with pytest.raises(package.InputError,
                        match="pair 1: the passage .*D800 at 1"):

@@ -315,6 +315,9 @@ class CrossEncoder:
                 f"rank() needs a model with num_labels=1, {self._info.model_name}"
                 f" has {self.num_labels}: predict() gives a score for each")
         self._check_call(prompt_name, prompt, batch_size, device, pool)
+        if isinstance(documents, (str, bytes, Mapping)):
+            raise TypeError("documents must be a list of strings, got a "
+                            f"{type(documents).__name__}")
         texts = documents if isinstance(documents, (list, tuple)) \
             else list(documents)
         pairs, _ = _read_pairs([(query, text) for text in texts])
@@ -501,11 +504,15 @@ def _options(arguments: Mapping[str, Any]) -> dict[str, Any]:
     for name in ("threads", "max_length"):
         value = arguments[name] or 0
         if not 0 <= value < 2**32:
-            raise ArgumentError(f"{name} is {value}, it must be 0 or more")
+            raise ArgumentError(f"{name} is {value}, it must be 0 to 2**32 - 1")
         options[name] = value
     for name in ("dtype", "device", "backend", "isa"):
         if arguments[name] is not None:
             options[name] = arguments[name].encode()
+    for name, value in options.items():
+        if isinstance(value, bytes) and b"\0" in value:
+            raise ArgumentError(f"{name} is {os.fsdecode(value)!r}, it must "
+                                "hold no NUL")
     return options
 
 
