@@ -449,7 +449,7 @@ def test_a_unix_socket_opens_no_port(build, slower, tmp_path):
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 DATA, HEADERS, RST_STREAM, SETTINGS, PING, GOAWAY, WINDOW = 0, 1, 3, 4, 6, 7, 8
-END_STREAM, END_HEADERS = 1, 4
+END_STREAM, END_HEADERS, ACK = 1, 4, 1
 
 
 def frame(kind, flags, stream, payload=b""):
@@ -600,6 +600,27 @@ def test_a_slow_sender_is_refused(server, client):
     assert statuses(peer.wait_for(HEADERS)) == ("200", 4)
     assert server.stats()["connections_swept"] == before + 1
     assert is_well(client)
+
+
+def test_bytes_are_pending_as_they_come(build, slower, protos):
+    with serving(build, slower, protos, max_body_bytes=1 << 20,
+                 max_pending_bytes=1 << 20) as (server, client):
+        peer = Peer(server)
+        peer.wait_for(SETTINGS)
+        peer.send(frame(SETTINGS, ACK, 0))  # its windows hold from here on
+        announced = b"\0" + struct.pack(">I", 1 << 20)
+        for stream in range(1, 17, 2):
+            peer.send(head(stream) + frame(DATA, 0, stream, announced))
+        peer.send(frame(PING, 0, 0, b"is there"))
+        peer.wait_for(PING)
+        got = client.call("inference.InferenceService/Infer",
+                          pairs=pairs(10, 1000))
+        assert len(got.scores) == 10
+        for stream in range(1, 17, 2):  # 8 times 240 KB
+            for _ in range(15):
+                peer.send(frame(DATA, 0, stream, b"x" * 16000))
+        assert statuses(peer.wait_for(HEADERS)) == ("200", 8)
+        assert is_well(client)
 
 
 def test_rapid_resets(server, client):

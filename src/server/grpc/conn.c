@@ -242,14 +242,20 @@ static void take_prefix(cr_h2_stream *s) {
         refuse(s, CR_REFUSAL_SIZE, message);
         return;
     }
-    s->held_bytes = prefix.len;
-    if (!s->h2->app.hold(s->h2->app.context, prefix.len)) {
-        snprintf(message, sizeof message,
-                 "Model is overloaded: requests hold over max_pending_bytes "
-                 "(%u); try again later",
-                 s->h2->settings->max_pending_bytes);
-        refuse(s, CR_REFUSAL_OVERLOADED, message);
-    }
+}
+
+/* As they come: who announces much and sends nothing keeps nobody out. */
+static bool hold(cr_h2_stream *s, size_t bytes) {
+    char message[160];
+    s->held_bytes += bytes;
+    if (s->h2->app.hold(s->h2->app.context, bytes))
+        return true;
+    snprintf(message, sizeof message,
+             "Model is overloaded: requests hold over max_pending_bytes "
+             "(%u); try again later",
+             s->h2->settings->max_pending_bytes);
+    refuse(s, CR_REFUSAL_OVERLOADED, message);
+    return false;
 }
 
 static void take_bytes(cr_h2_stream *s, const uint8_t *bytes, size_t len) {
@@ -264,7 +270,8 @@ static void take_bytes(cr_h2_stream *s, const uint8_t *bytes, size_t len) {
     if (len > s->announced_bytes - s->message.len)
         refuse(s, CR_REFUSAL_MALFORMED,
                "there is more than the one message of a unary call");
-    else if (cr_buf_append(&s->message, bytes, len, NULL) != CR_OK)
+    else if (hold(s, len) &&
+             cr_buf_append(&s->message, bytes, len, NULL) != CR_OK)
         refuse(s, CR_REFUSAL_UNREADY, "no memory for a message");
 }
 
