@@ -150,19 +150,29 @@ def kill_all(variable):
     return found
 
 
+def is_done(out, part):
+    return part in {path.name for path in parts_in(out)}
+
+
 def kill_one(out, engine):
     """kill -9 to a worker in the midst of a part, after another part was
-    done: of Spark its executor, of Ray its actor. The part's name."""
+    done: of Spark with its executor, of Ray its actor. The part's name."""
     def kill():
-        done = {path.name for path in parts_in(out)}
-        for part, process in at_work(out) if done else []:
-            if part in done:
+        for part, worker in at_work(out) if parts_in(out) else []:
+            try:
+                os.kill(worker, signal.SIGSTOP)
+            except ProcessLookupError:
                 continue
-            if engine == "spark":
-                while "CoarseGrainedExecutorBackend" not in command(process):
-                    process = parent(process)
-            os.kill(process, signal.SIGKILL)
-            assert part not in {path.name for path in parts_in(out)}
+            time.sleep(0.05)  # a rename that has begun ends
+            if is_done(out, part):
+                os.kill(worker, signal.SIGCONT)
+                continue
+            process = worker
+            while engine == "spark" and \
+                    "CoarseGrainedExecutorBackend" not in command(process):
+                process = parent(process)
+            for one in {process, worker}:
+                os.kill(one, signal.SIGKILL)
             return part
         return None
     return wait_for(kill)
