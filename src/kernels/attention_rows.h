@@ -66,10 +66,9 @@ static void turn_keys(const head *h) {
     }
 }
 
-/* scores[rows][ld] of up to CR_PANELS panels of keys. */
-CR_INLINE void score_tile(const cr_tile *t, float *scores, size_t ld,
-                          const size_t rows, const size_t panels) {
-    v16 sum[CR_ROWS][CR_PANELS];
+/* A tile's sums, from 0 on. */
+CR_INLINE void sum_tile(const cr_tile *t, const size_t rows,
+                        const size_t panels, v16 sum[CR_ROWS][CR_PANELS]) {
     CR_UNROLL
     for (size_t i = 0; i < rows; i++) {
         CR_UNROLL
@@ -77,6 +76,13 @@ CR_INLINE void score_tile(const cr_tile *t, float *scores, size_t ld,
             sum[i][j] = v16_zero();
     }
     tile_add(t, rows, panels, sum);
+}
+
+/* scores[rows][ld] of up to CR_PANELS panels of keys. */
+CR_INLINE void score_tile(const cr_tile *t, float *scores, size_t ld,
+                          const size_t rows, const size_t panels) {
+    v16 sum[CR_ROWS][CR_PANELS];
+    sum_tile(t, rows, panels, sum);
     CR_UNROLL
     for (size_t i = 0; i < rows; i++) {
         CR_UNROLL
@@ -86,8 +92,9 @@ CR_INLINE void score_tile(const cr_tile *t, float *scores, size_t ld,
 }
 
 /* Scores of n rows to weights exp2(factor (s - max)), not yet divided by their
- * sums. Lanes beyond the length become 0. Rows go side by side, because each
- * is a chain in which every operation waits for the one before. */
+ * sums. Lanes beyond the length become nothing to speak of. Rows go side by
+ * side, because each is a chain in which every operation waits for the one
+ * before. */
 CR_INLINE void weigh(float *scores, size_t ld, size_t length, float factor,
                      float *sums, const size_t n) {
     size_t end = padded(length), tail = length % CR_PANEL;
@@ -130,13 +137,7 @@ CR_INLINE void value_tile(const cr_tile *t, const float *sums, float *out,
                           size_t ld_out, const size_t rows,
                           const size_t panels) {
     v16 sum[CR_ROWS][CR_PANELS];
-    CR_UNROLL
-    for (size_t i = 0; i < rows; i++) {
-        CR_UNROLL
-        for (size_t j = 0; j < CR_PANELS; j++)
-            sum[i][j] = v16_zero();
-    }
-    tile_add(t, rows, panels, sum);
+    sum_tile(t, rows, panels, sum);
     CR_UNROLL
     for (size_t i = 0; i < rows; i++) {
         v16 share = v16_set(1 / sums[i]);
