@@ -4,7 +4,8 @@
  *
  *     kernels_bench [ROUNDS [ISA]]
  *
- * One thread. Rounds go through all kernels in turn, the peak first, so that
+ * Tables are those with instructions for int8, in the precisions that they have
+ * instructions for; ISA names one, in all precisions. One thread. Rounds go through all kernels in turn, the peak first, so that
  * drift of the machine meets all of them; figures are medians over the rounds,
  * shares medians of ratios within a round. One JSON object a line. */
 #include "base/mem.h"
@@ -210,7 +211,8 @@ static void add_attention(const cr_kernels *table, cr_dtype dtype) {
                          .length = length});
 }
 
-static void add_cases(const cr_kernels *table) {
+/* `every` precision, or those that it has instructions for. */
+static void add_cases(const cr_kernels *table, bool every) {
     enum { QKV, OUT, UP };
     static const bench_case layer[] = {
         [QKV] = {.name = "qkv", .k = WIDTH, .n = 3 * WIDTH},
@@ -227,7 +229,7 @@ static void add_cases(const cr_kernels *table) {
         {.name = "convert", .k = INNER, .n = CR_PANEL, .converts = true},
     };
     for (cr_dtype dtype = CR_FP32; dtype < CR_N_DTYPES; dtype++) {
-        if (dtype != CR_FP32 && !table->gemm[dtype]->fast)
+        if (dtype != CR_FP32 && !every && !table->gemm[dtype]->fast)
             continue;
         for (size_t i = 0; i < sizeof layer / sizeof *layer; i++) {
             bench_case c = layer[i];
@@ -316,7 +318,7 @@ int main(int argc, char **argv) {
     for (; *tables; tables++)
         if (argc > 2 ? !strcmp((*tables)->name, argv[2])
                      : (*tables)->gemm[CR_INT8]->fast)
-            add_cases(*tables);
+            add_cases(*tables, argc > 2);
     if (!n_cases)
         die("no such instruction set here; crossrank info lists them");
     double values[CR_N_PEAKS][MAX_ROUNDS];

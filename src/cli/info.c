@@ -6,6 +6,7 @@
 #include "cli/interrupt.h"
 #include "cli/out.h"
 #include "engine/backend.h"
+#include "kernels/kernels.h"
 #include "lab/lines.h"
 #include "lab/peak.h"
 #include "model/model.h"
@@ -43,7 +44,10 @@ static const char *dtype_reason(const info_facts *f) {
         return "what this backend takes by itself";
     if (strcmp(f->ranker.dtype, "bf16") == 0)
         return "this CPU has instructions for bf16; fp32 is exact";
-    return "this CPU has no instructions for bf16, which would be slower";
+    if (strcmp(f->ranker.isa, cr_isa_names()[0]) == 0 && cr_kernels_slow_bf16())
+        return "this CPU's instructions for bf16 are slower than those for "
+               "fp32";
+    return "its isa has no instructions for bf16, which would be slower";
 }
 
 static cr_status read_sha256(const char *path, char hex[CR_SHA256_HEX_BYTES],

@@ -18,7 +18,9 @@
 
 enum { MAX_ISAS = 12 };
 
-/* Every name that some build has, fastest first. */
+static bool slow_bf16; /* set with the list of tables, before main */
+
+/* Every name that some build has. */
 static const char *const ALL_NAMES[] = {
     "amx",      "avx512bf16",  "avx512vnni", "avx512", "avx2", "neonbf16",
     "neoni8mm", "neondotprod", "neon",       "base",   "ref"};
@@ -52,6 +54,19 @@ static bool has_amx(void) {
 #endif
 }
 
+/* Whether bfloat16 is multiplied faster in float32 than by AVX512-BF16. Intel's
+ * cores since Golden Cove begin one vdpbf16ps every second cycle, where they
+ * begin four fused multiply-adds of half as many terms (docs/SPEED.md); AMD's
+ * begin as many of one as of the other. Told by AVX512-FP16, which the older
+ * Cooper Lake, never measured, does not have. The rule is fixed and not a
+ * measurement at start, so that a machine always takes the same. */
+static bool bf16_is_slow(void) {
+    enum { FP16 = 1 << 23 };
+    uint32_t a, b, c, d;
+    return __builtin_cpu_is("intel") &&
+           __get_cpuid_count(7, 0, &a, &b, &c, &d) && d & FP16;
+}
+
 /* avx512 with better products, as far as the CPU has their instructions. */
 static cr_kernels avx512_vnni, avx512_bf16, amx;
 
@@ -76,10 +91,13 @@ static size_t find_avx512(const cr_kernels **list) {
     bool bf16 = vnni && __builtin_cpu_supports("avx512bf16");
     if (bf16 && has_amx())
         list[n++] = &amx;
-    if (bf16)
+    slow_bf16 = bf16 && n == 0 && bf16_is_slow();
+    if (bf16 && !slow_bf16)
         list[n++] = &avx512_bf16;
     if (vnni)
         list[n++] = &avx512_vnni;
+    if (slow_bf16)
+        list[n++] = &avx512_bf16;
     list[n++] = &cr_kernels_avx512;
     return n;
 }
@@ -143,6 +161,8 @@ __attribute__((constructor)) static void find_available(void) {
 }
 
 const cr_kernels *const *cr_kernels_available(void) { return available; }
+
+bool cr_kernels_slow_bf16(void) { return slow_bf16; }
 
 const char *const *cr_isa_names(void) { return names; }
 

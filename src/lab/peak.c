@@ -174,12 +174,14 @@ static void open_tiles(void) {
 TILE_LOOP(run_bf16_tiles, "tdpbf16ps")
 TILE_LOOP(run_int8_tiles, "tdpbssd")
 
-/* Of each kind the fastest first. */
+/* Products of bfloat16 are exact in float32, whose instruction has twice the
+ * rate on Intel's cores that have both. */
 static const peak_loop LOOPS[] = {
     {"avx512", CR_PEAK_FP32, 32, has_avx512, run_fma_zmm},
     {"avx2", CR_PEAK_FP32, 16, has_fma, run_fma_ymm},
     {"amx", CR_PEAK_BF16, 16384, has_amx_bf16, run_bf16_tiles},
     {"avx512_bf16", CR_PEAK_BF16, 64, has_avx512_bf16, run_bf16_zmm},
+    {"avx512", CR_PEAK_BF16, 32, has_avx512_bf16, run_fma_zmm},
     {"amx", CR_PEAK_INT8, 32768, has_amx_int8, run_int8_tiles},
     {"avx512_vnni", CR_PEAK_INT8, 128, has_avx512_vnni, run_int8_zmm},
     {"avx_vnni", CR_PEAK_INT8, 64, has_avx_vnni, run_int8_ymm},
@@ -289,9 +291,20 @@ static double measure(const peak_loop *loop, uint32_t n) {
 }
 
 cr_peak cr_peak_measure(cr_peak_kind kind, uint32_t n_threads) {
-    for (size_t i = 0; i < sizeof LOOPS / sizeof LOOPS[0]; i++)
-        if (LOOPS[i].kind == kind && LOOPS[i].there())
-            return (cr_peak){LOOPS[i].instruction, measure(&LOOPS[i], 1),
-                             measure(&LOOPS[i], n_threads)};
-    return (cr_peak){0};
+    const peak_loop *best = NULL;
+    cr_peak peak = {0};
+    for (size_t i = 0; i < sizeof LOOPS / sizeof LOOPS[0]; i++) {
+        if (LOOPS[i].kind != kind || !LOOPS[i].there())
+            continue;
+        double rate = measure(&LOOPS[i], 1);
+        if (!best || rate > peak.one_thread) {
+            best = &LOOPS[i];
+            peak.one_thread = rate;
+        }
+    }
+    if (best) {
+        peak.instruction = best->instruction;
+        peak.all_threads = measure(best, n_threads);
+    }
+    return peak;
 }

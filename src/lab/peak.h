@@ -25,7 +25,8 @@ typedef struct cr_peak {
 /* "fp32", "bf16", "int8". */
 const char *cr_peak_name(cr_peak_kind kind);
 
-/* Takes about a second a kind; n_threads of 1..1024 for all_threads. */
+/* Takes half a second for each instruction that the kind can use here, and half
+ * a second for the fastest on n_threads of 1..1024. */
 cr_peak cr_peak_measure(cr_peak_kind kind, uint32_t n_threads);
 
 #endif

@@ -34,8 +34,9 @@ static cr_status check_device(const cr_backend_options *o, cr_error *error) {
     return CR_OK;
 }
 
-/* `auto` is bf16 where the CPU has instructions for it, else fp32: int8 costs
- * accuracy, so it is only ever asked for. */
+/* `auto` is bf16 where the kernels have instructions for it (choose.c says when
+ * those are worth it), else fp32: int8 costs accuracy, so it is only ever asked
+ * for. */
 static cr_status choose_dtype(const cr_backend_options *o,
                               const cr_kernels *kernels, cr_dtype *dtype,
                               cr_error *error) {
