@@ -5,9 +5,10 @@
  *     kernels_bench [ROUNDS [ISA]]
  *
  * Tables are those with instructions for int8, in the precisions that they have
- * instructions for; ISA names one, in all precisions. One thread. Rounds go through all kernels in turn, the peak first, so that
- * drift of the machine meets all of them; figures are medians over the rounds,
- * shares medians of ratios within a round. One JSON object a line. */
+ * instructions for; ISA names one, in all precisions. One thread. Rounds go
+ * through all kernels in turn, the peak first, so that drift of the machine
+ * meets all of them; figures are medians over the rounds, shares medians of
+ * ratios within a round. One JSON object a line. */
 #include "base/mem.h"
 #include "kernels/bf16.h"
 #include "kernels/kernels.h"

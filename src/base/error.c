@@ -8,11 +8,8 @@ static const struct {
     const char *name;
     const char *text;
     int exit_code;
-    int http_code;
-    int grpc_code;
 } STATUSES[] = {
-#define ROW(name, text, exit_code, http_code, grpc_code)                       \
-    [name] = {#name, text, exit_code, http_code, grpc_code},
+#define ROW(name, text, exit_code) [name] = {#name, text, exit_code},
     CR_STATUS_LIST(ROW)
 #undef ROW
 };
@@ -34,14 +31,6 @@ const char *cr_status_text(cr_status status) {
 
 int cr_status_exit_code(cr_status status) {
     return STATUSES[row_of(status)].exit_code;
-}
-
-int cr_status_http_code(cr_status status) {
-    return STATUSES[row_of(status)].http_code;
-}
-
-int cr_status_grpc_code(cr_status status) {
-    return STATUSES[row_of(status)].grpc_code;
 }
 
 /* Drops a multi-byte character that the buffer's end has cut in two. */
@@ -92,6 +81,14 @@ cr_status cr_fail_at(cr_error *error, cr_status status, uint64_t line,
     fail_with(error, status, line, column, format, args);
     va_end(args);
     return status;
+}
+
+cr_status cr_fail_as_input(cr_status status, cr_error *error) {
+    if (status != CR_ERR_ARGUMENT)
+        return status;
+    if (error)
+        error->status = CR_ERR_INPUT;
+    return CR_ERR_INPUT;
 }
 
 cr_status cr_fail_memory(cr_error *error, size_t bytes, const char *what) {

@@ -189,8 +189,8 @@ const char *cr_dtype_name(cr_dtype dtype);
  * last, ending with NULL. Static. */
 const cr_kernels *const *cr_kernels_available(void);
 
-/* Whether the fastest table does without instructions for bf16 that the CPU has,
- * as those for fp32 are faster. */
+/* Whether the fastest table does without instructions for bf16 that the CPU
+ * has, as those for fp32 are faster. */
 bool cr_kernels_slow_bf16(void);
 
 /* Largest sum of products that int8 can meet without overflow. */

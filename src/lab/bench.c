@@ -89,7 +89,7 @@ static cr_status number_setting(const run *r, const char *key, uint32_t max,
         return CR_OK;
     unsigned long n = strtoul(value, &end, 10);
     if (end == value || *end || n > max)
-        return cr_fail(r->b->error, CR_ERR_ARGUMENT,
+        return cr_fail(r->b->error, CR_ERR_INPUT,
                        "%s is \"%.40s\", it must be from 0 to %u", key, value,
                        max);
     *number = (uint32_t)n;
@@ -124,7 +124,7 @@ static cr_status open_ranker(const run *r, bool judge, cr_ranker **ranker) {
         status = cr_ranker_open(&o, ranker, r->b->error);
     if (status == CR_OK) /* whether it gives one score a pair */
         status = cr_score(*ranker, NULL, 0, NULL, r->b->error);
-    return status;
+    return cr_fail_as_input(status, r->b->error);
 }
 
 static cr_status read_batching(const run *r, cr_batching *batching) {
@@ -132,7 +132,7 @@ static cr_status read_batching(const run *r, cr_batching *batching) {
     uint32_t ms = 0;
     batching->enabled = !enabled || strcmp(enabled, "true") == 0;
     if (!batching->enabled && strcmp(enabled, "false") != 0)
-        return cr_fail(r->b->error, CR_ERR_ARGUMENT,
+        return cr_fail(r->b->error, CR_ERR_INPUT,
                        "batching.enabled is \"%.40s\", it must be true or "
                        "false",
                        enabled);
@@ -223,7 +223,7 @@ static cr_status start_server(run *r) {
     cr_status status = cr_child_start(&r->child, r->b->o->program, arguments, n,
                                       log, r->b->error);
     r->target.url = r->child.url;
-    return status;
+    return cr_fail_as_input(status, r->b->error);
 }
 
 /* Ready, and who it is. A stranger need not have /readyz or /info. */
@@ -232,7 +232,10 @@ static cr_status meet_server(run *r) {
     cr_answer answer;
     cr_status status = cr_client_init(&r->client, r->target.url, b->error);
     int64_t end_ns = cr_now_ns() + CR_CHILD_READY_S * 1000000000LL;
+    answer.status = 0;
     do {
+        if (answer.status) /* not the first time */
+            nanosleep(&(struct timespec){.tv_nsec = 20000000}, NULL);
         if (status == CR_OK)
             status = cr_client_ask(&r->client, "GET", "/readyz",
                                    (cr_text){"", 0}, &answer, b->error);
@@ -709,6 +712,7 @@ cr_status cr_bench_run(const cr_bench_options *o, cr_bench_outcome *outcome,
     cr_buf_init(&b.csv, CSV_BYTES);
     cr_status status =
         cr_dataset_open(source ? source : o->default_dataset, &b.data, error);
+    status = cr_fail_as_input(status, error);
     if (status == CR_OK && !source)
         name_shipped(&b.data);
     if (status == CR_OK)

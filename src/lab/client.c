@@ -137,6 +137,10 @@ static cr_status read_body(cr_client *c, const head *h, cr_answer *answer,
     cr_status status = CR_OK;
     bool ended = false, done = false;
     size_t at = h->bytes;
+    if (h->has_length && h->length > CR_CLIENT_ANSWER_BYTES)
+        return cr_fail(error, CR_ERR_INPUT,
+                       "the answer has %zu bytes, at most %d are read",
+                       h->length, CR_CLIENT_ANSWER_BYTES);
     while (status == CR_OK) {
         if (h->chunked)
             status = read_chunks(c, &at, &done, error);

@@ -518,7 +518,7 @@ cr_status cr_experiment_read(const char *path, cr_experiment *experiment,
     }
     if (status != CR_OK)
         cr_experiment_fini(experiment);
-    return status;
+    return cr_fail_as_input(status, error);
 }
 
 void cr_experiment_fini(cr_experiment *e) {

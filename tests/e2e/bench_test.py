@@ -197,7 +197,7 @@ def test_a_sweep_keeps_every_combination(bench, experiment, tmp_path):
     ("threads: 2", "x.yaml:4:1", b"threads is there twice"),
 ])
 def test_faults_of_the_file(bench, experiment, text, place, words):
-    done, _, _ = bench(experiment(text, "requests: 2"), code=2)
+    done, _, _ = bench(experiment(text, "requests: 2"), code=3)
     assert words in done.stderr and place.encode() in done.stderr
 
 

@@ -17,10 +17,6 @@ static void every_status_has_its_codes(void **state) {
         int exit_code = cr_status_exit_code(status);
         assert_true(status == CR_OK ? exit_code == 0
                                     : exit_code >= 1 && exit_code <= 4);
-        int http = cr_status_http_code(status);
-        assert_true(status == CR_OK ? http == 200 : http >= 400 && http < 600);
-        int grpc = cr_status_grpc_code(status);
-        assert_true(status == CR_OK ? grpc == 0 : grpc > 0 && grpc <= 16);
     }
 }
 
@@ -31,7 +27,6 @@ static void codes_are_those_of_the_contract(void **state) {
     assert_int_equal(cr_status_exit_code(CR_ERR_MODEL), 3);
     assert_int_equal(cr_status_exit_code(CR_ERR_UNSUPPORTED), 3);
     assert_int_equal(cr_status_exit_code(CR_ERR_UNAVAILABLE), 4);
-    assert_int_equal(cr_status_http_code(CR_ERR_OVERLOADED), 429);
 }
 
 static void a_foreign_status_reads_as_internal(void **state) {

@@ -33,7 +33,7 @@ static void expect_fault(const char *text, size_t line, size_t column,
                          const char *words) {
     cr_experiment e;
     cr_error error = {.message = ""};
-    assert_int_equal(read_text(text, &e, &error), CR_ERR_ARGUMENT);
+    assert_int_equal(read_text(text, &e, &error), CR_ERR_INPUT);
     if (!strstr(error.message, words))
         fail_msg("\"%s\" is not in: %s", words, error.message);
     assert_int_equal(error.line, line);
