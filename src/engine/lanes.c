@@ -1,9 +1,11 @@
 /* Lanes: a queue of jobs, and threads that take what they can chew. */
 #include "engine/lanes.h"
 
+#include "base/clock.h"
 #include "base/mem.h"
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -14,6 +16,10 @@ enum { MIN_CLAIM_TOKENS = 96 };
 enum { BYTES_PER_TOKEN = 4 };
 /* Idle lanes that one which leaves work in the queue wakes. */
 enum { CALLS_A_CLAIM = 2 };
+/* How long a lane without work looks out for some before it sleeps. Who asks in
+ * a row comes again within that, and a CPU that has slept is slow to wake and
+ * has lost what it knew: a helper is there 60 us later on average then. */
+enum { LOOK_OUT_NS = 100000 };
 /* Calls with less company after which less of it is expected. */
 enum { CALM_CALLS = 8 };
 
@@ -37,6 +43,7 @@ typedef struct lane {
     uint32_t index;
     pthread_t thread;
     pthread_cond_t wake;
+    _Atomic bool poked; /* something of this lane has changed: look */
     bool idle;
     bool called; /* to the queue, and has not looked yet */
     bool lent;   /* to a caller, whose thread works in place of this one */
@@ -92,6 +99,11 @@ static uint64_t guess_tokens(const cr_lanes *lanes, cr_pair pair) {
 
 static bool is_free(const lane *l) { return l->idle && !l->leader; }
 
+static void poke(lane *l) {
+    atomic_store(&l->poked, true);
+    pthread_cond_signal(&l->wake);
+}
+
 /* A lane that is free and not on its way to the queue, or NULL. */
 static lane *find_free(cr_lanes *lanes) {
     for (uint32_t i = 0; i < lanes->n; i++)
@@ -108,7 +120,7 @@ static lane *find_free(cr_lanes *lanes) {
 static void call_idle(cr_lanes *lanes, uint32_t n) {
     for (lane *l; n && (l = find_free(lanes)); n--) {
         l->called = true;
-        pthread_cond_signal(&l->wake);
+        poke(l);
     }
 }
 
@@ -230,8 +242,8 @@ static void finish(cr_lanes *lanes, claim c, cr_status status,
 /* ---- Scoring a claim ---------------------------------------------------- */
 
 static bool same_text(cr_text a, cr_text b) {
-    return a.len == b.len &&
-           (a.data == b.data || memcmp(a.data, b.data, a.len) == 0);
+    return a.len == b.len && (a.len == 0 || a.data == b.data ||
+                              memcmp(a.data, b.data, a.len) == 0);
 }
 
 /* Adds one pair to the lane's group. Queries that repeat, as in ranking, are
@@ -277,7 +289,7 @@ static void form_team(lane *l) {
         other->leader = l;
         other->member = l->team.n_members;
         l->team.lanes[l->team.n_members++] = i;
-        pthread_cond_signal(&other->wake);
+        poke(other);
     }
     pthread_mutex_unlock(&lanes->lock);
 }
@@ -334,11 +346,27 @@ static void join_team(lane *l) {
     l->leader = NULL;
 }
 
+/* Looks out for a poke, without the lock, with which it is called and returns.
+ */
+static void look_out(lane *l) {
+    atomic_store(&l->poked, false);
+    pthread_mutex_unlock(&l->lanes->lock);
+    const int64_t until = cr_now_ns() + LOOK_OUT_NS;
+    while (!atomic_load(&l->poked) && cr_now_ns() < until)
+        cr_relax();
+    pthread_mutex_lock(&l->lanes->lock);
+}
+
 static void wait_for_work(lane *l) {
     cr_lanes *lanes = l->lanes;
+    bool looks_out = lanes->company == 1;
     l->idle = true;
     while (l->lent || (!lanes->stop && !lanes->first && !l->leader)) {
-        pthread_cond_wait(&l->wake, &lanes->lock);
+        if (looks_out && !l->lent)
+            look_out(l);
+        else
+            pthread_cond_wait(&l->wake, &lanes->lock);
+        looks_out = false;
         l->called = false;
     }
     l->idle = false;
@@ -390,6 +418,7 @@ static void work_oneself(cr_lanes *lanes, const job *j) {
         return;
     l->lent = true;
     l->idle = false;
+    atomic_store(&l->poked, true); /* its own thread need not look out */
     while (lanes->first == j)
         score_next(l);
     l->lent = false;
@@ -432,7 +461,7 @@ static void *make(cr_lanes *lanes, size_t n, size_t size) {
 static cr_status lane_init(lane *l, cr_error *error) {
     cr_lanes *lanes = l->lanes;
     size_t tokens = lanes->options.backend->description.max_group_tokens;
-    size_t sequences = tokens / CR_MIN_PAIR_TOKENS + 1;
+    size_t sequences = tokens / CR_MIN_TEXT_TOKENS + 1;
     size_t length = lanes->options.max_length;
     l->ids = make(lanes, tokens, sizeof *l->ids);
     l->type_ids = make(lanes, tokens, sizeof *l->type_ids);
@@ -504,7 +533,7 @@ void cr_lanes_free(cr_lanes *lanes) {
     pthread_mutex_lock(&lanes->lock);
     lanes->stop = true;
     for (uint32_t i = 0; i < lanes->n; i++)
-        pthread_cond_signal(&lanes->lane[i].wake);
+        poke(&lanes->lane[i]);
     pthread_mutex_unlock(&lanes->lock);
     for (uint32_t i = 0; i < lanes->n_started; i++)
         pthread_join(lanes->lane[i].thread, NULL);

@@ -9,7 +9,7 @@ enum { SPINS = 20000 };
  * (docs/SPEED.md, "Lanes"). */
 enum { MIN_MEMBER_TOKENS = 12, MIN_TEAM_TOKENS = 8 };
 
-static void relax(void) {
+void cr_relax(void) {
 #if defined(__x86_64__)
     __builtin_ia32_pause();
 #elif defined(__aarch64__)
@@ -44,7 +44,7 @@ void cr_team_meet(cr_team *team) {
     }
     for (uint32_t i = 0; atomic_load(&team->turn) == turn; i++) {
         if (i < SPINS)
-            relax();
+            cr_relax();
         else
             sched_yield();
     }

@@ -26,6 +26,9 @@ typedef struct cr_team {
  */
 uint32_t cr_team_worth(uint64_t tokens, uint32_t step);
 
+/* Tells the CPU that this thread only waits. */
+void cr_relax(void);
+
 /* A team of this one lane. */
 void cr_team_init_alone(cr_team *team, uint32_t lane);
 

@@ -19,7 +19,7 @@ static cr_status alloc_room(cr_group_room *room, size_t tokens,
 
 static cr_status alloc_rooms(cr_generation *g, cr_error *error) {
     const cr_backend_description *d = &g->backend->description;
-    g->max_sequences = d->max_group_tokens / CR_MIN_PAIR_TOKENS + 1;
+    g->max_sequences = d->max_group_tokens / CR_MIN_TEXT_TOKENS + 1;
     g->rooms = cr_calloc(d->lanes, sizeof *g->rooms);
     if (!g->rooms)
         return cr_fail_memory(error, d->lanes * sizeof *g->rooms, "lanes");

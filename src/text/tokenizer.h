@@ -81,6 +81,8 @@ int32_t cr_tokenizer_sep_id(const cr_tokenizer *tokenizer);
 uint32_t cr_tokenizer_pair_specials(const cr_tokenizer *tokenizer);
 /* The least and the most that this can be. */
 enum { CR_MIN_PAIR_TOKENS = 3, CR_MAX_PAIR_SPECIALS = 4 };
+/* The least that a text alone has: [CLS] and [SEP]. No sequence has fewer. */
+enum { CR_MIN_TEXT_TOKENS = 2 };
 
 /* Working memory of one encoding thread, sized for one max_length. */
 typedef struct cr_token_scratch cr_token_scratch;

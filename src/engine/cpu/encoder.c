@@ -5,7 +5,8 @@
  * needs others' rows: before attention, which reads all keys and values. Where
  * all rows are one block, products of float32 are split by columns instead, so
  * that weights are read once, not once a member, for more meetings. The
- * last layer is computed for the [CLS] rows alone, since only they are read. */
+ * last layer is computed for the [CLS] rows alone, since only they are read;
+ * where these are few, its products are split by columns in every precision. */
 #include "engine/cpu/encoder.h"
 
 #include "base/mem.h"
@@ -18,6 +19,8 @@
  * together: where that is no more, they are nearly equal, since a tile of four
  * rows costs little more a row than one of eight. */
 enum { PART_STEP = 4 };
+/* [CLS] rows up to which reading the weights takes longer than computing. */
+enum { FEW_ROWS = 8 };
 /* Parts of columns are cut at multiples of the widest tile's three panels. */
 enum { COLUMN_STEP = 3 * CR_PANEL };
 
@@ -62,7 +65,7 @@ cr_status cr_workspace_init(cr_workspace *ws, const cr_weights *w,
                             size_t max_tokens, size_t max_length,
                             cr_error *error) {
     *ws = (cr_workspace){.max_tokens = max_tokens,
-                         .max_sequences = max_tokens / CR_MIN_PAIR_TOKENS + 1};
+                         .max_sequences = max_tokens / CR_MIN_TEXT_TOKENS + 1};
     const cr_gemm_ops *layers = layers_ops(w), *head = head_ops(w);
     const size_t each = sizeof(float), sequences = ws->max_sequences;
     size_t most_rows = most(layers->block, head->block);
@@ -200,6 +203,13 @@ static void multiply(const cr_encoding_job *job, const product *p) {
 static bool by_columns(const cr_encoding_job *job) {
     return job->team->n_members > 1 && job->w->dtype == CR_FP32 &&
            job->group->n_tokens <= layers_ops(job->w)->block;
+}
+
+/* A few rows are soon converted. */
+static bool last_by_columns(const cr_encoding_job *job) {
+    return by_columns(job) ||
+           (job->team->n_members > 1 && !layers_ops(job->w)->apart &&
+            job->group->n_sequences <= FEW_ROWS);
 }
 
 /* This member's columns of a product of all rows. */
@@ -464,6 +474,29 @@ static void classify(const cr_encoding_job *job, const float *x, size_t m,
     }
 }
 
+/* The same for all m rows, which are at most a block, with the rest of the
+ * team. */
+static void classify_by_columns(const cr_encoding_job *job, const float *x,
+                                size_t m, float *logits) {
+    const cr_weights *w = job->w;
+    float *pooled = job->shared->sum;
+    multiply_part(job, &(product){.linear = &w->pooler,
+                                  .a = x,
+                                  .m = m,
+                                  .c = pooled,
+                                  .ldc = w->width,
+                                  .epilogue = CR_EPILOGUE_TANH});
+    cr_team_meet(job->team);
+    rows r;
+    cr_team_part(job->team, job->member, m, 1, &r.first, &r.end);
+    size_t labels = w->classifier.matrix.n;
+    multiply(job, &(product){.linear = &w->classifier,
+                             .a = pooled + r.first * w->width,
+                             .m = r.end - r.first,
+                             .c = logits + r.first * labels,
+                             .ldc = labels});
+}
+
 /* The last layer and the head: keys and values of all rows, the rest for the
  * first row of each sequence, gathered. */
 static void run_last_layer(const cr_encoding_job *job, const cr_layer *layer,
@@ -481,16 +514,17 @@ static void run_last_layer(const cr_encoding_job *job, const cr_layer *layer,
                ws->x + job->group->starts[i] * w->width,
                w->width * sizeof *first_x);
     attend_first_rows(job, &layer->qkv, s);
-    if (by_columns(job)) {
+    if (last_by_columns(job)) {
+        size_t m = job->group->n_sequences;
         cr_team_meet(job->team);
-        after_attention_by_columns(job, layer, ws->first_heads, ws->first_x,
-                                   job->group->n_sequences);
+        after_attention_by_columns(job, layer, ws->first_heads, ws->first_x, m);
+        classify_by_columns(job, ws->first_x, m, ws->logits);
     } else {
         after_attention(job, layer, ws->first_heads + s.first * w->head_row,
                         first_x, s.end - s.first);
+        classify(job, first_x, s.end - s.first,
+                 ws->logits + s.first * w->classifier.matrix.n);
     }
-    classify(job, first_x, s.end - s.first,
-             ws->logits + s.first * w->classifier.matrix.n);
 }
 
 void cr_encode(const cr_encoding_job *job) {

@@ -320,7 +320,7 @@ static cr_status open_backend(const cr_model *model,
     if (status == CR_OK) {
         describe(m);
         size_t sequences =
-            m->head.description.max_group_tokens / CR_MIN_PAIR_TOKENS + 1;
+            m->head.description.max_group_tokens / CR_MIN_TEXT_TOKENS + 1;
         m->rows = cr_calloc(sequences, sizeof *m->rows);
         if (!m->rows)
             status = cr_fail_memory(error, sequences * sizeof *m->rows, "rows");
