@@ -100,6 +100,12 @@ static cr_status header_length(const cr_safetensors *file, uint64_t *len,
         cr_safetensors_read_bytes(file, 0, len, PREFIX_BYTES, error);
     if (status != CR_OK)
         return status;
+    if (memcmp(len, "version ", PREFIX_BYTES) == 0)
+        return cr_fail(error, CR_ERR_MODEL,
+                       "%s: is a Git LFS pointer of %" PRIu64 " bytes, not the "
+                       "weights: fetch them with git lfs pull or crossrank "
+                       "pull",
+                       file->path, file->n_bytes);
     if (*len > MAX_HEADER_BYTES)
         return cr_fail(error, CR_ERR_MODEL,
                        "%s: a header of %" PRIu64 " bytes is over the limit of "

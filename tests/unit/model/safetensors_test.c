@@ -329,6 +329,19 @@ static void header_lengths_are_checked(void **state) {
     }
 }
 
+static void pointers_of_git_lfs_are_told(void **state) {
+    (void)state;
+    cr_safetensors *file;
+    cr_error error;
+    tiny_write_text(&folder, "x",
+                    "version https://git-lfs.github.com/spec/v1\n"
+                    "oid sha256:1a9985\nsize 45437760\n");
+    assert_int_equal(open_file(&file, &error), CR_ERR_MODEL);
+    tiny_expect_message(
+        error.message,
+        (const char *[]){"Git LFS pointer of 75 bytes", "git lfs pull", NULL});
+}
+
 static void every_truncation_is_an_error(void **state) {
     (void)state;
     write_sound_file();
@@ -474,6 +487,7 @@ int main(void) {
         cmocka_unit_test(faulty_headers_are_named),
         cmocka_unit_test(deep_nesting_is_an_error),
         cmocka_unit_test(header_lengths_are_checked),
+        cmocka_unit_test(pointers_of_git_lfs_are_told),
         cmocka_unit_test(every_truncation_is_an_error),
         cmocka_unit_test(a_file_that_shrinks_while_open_is_an_error),
         cmocka_unit_test(only_regular_files_are_read),
