@@ -21,7 +21,6 @@
 enum {
     URL_BYTES = 2048,
     TAG_BYTES = 65, /* 64 digits of SHA-256, or 40 of a git blob */
-    MAX_JSON_BYTES = 8 << 20,
     MAX_REDIRECTS = 8,
     STALL_S = 60 /* with less than a byte a second */
 };
@@ -39,7 +38,7 @@ struct cr_download {
     const char *file;      /* that is under way */
     uint64_t base;         /* bytes of it that were there before */
     /* Of the answer that came last. */
-    char tag[TAG_BYTES], linked_tag[TAG_BYTES], commit[TAG_BYTES];
+    char tag[TAG_BYTES], linked_tag[TAG_BYTES];
     uint64_t linked_size;
     int fd; /* of the file */
     cr_error *error;

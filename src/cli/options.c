@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MAX_NAME_CHARS = 100, MAX_CHOICES = 16, MAX_OPTIONS = 64 };
+enum { MAX_NAME_CHARS = 100, MAX_OPTIONS = 64 };
 
 static const cr_option *find_long(const cr_option *options, size_t n,
                                   const char *name, size_t len) {

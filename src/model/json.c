@@ -140,12 +140,3 @@ cr_status cr_json_get_bool(const cr_json *json, const char *key, bool fallback,
         return cr_json_refuse(json, key, field, "true or false", error);
     return CR_OK;
 }
-
-cr_status cr_json_get_string(const cr_json *json, const char *key,
-                             const char **value, cr_error *error) {
-    const json_t *field = cr_json_get(json, key);
-    *value = json_string_value(field);
-    if (field && !json_is_string(field))
-        return cr_json_refuse(json, key, field, "a string", error);
-    return CR_OK;
-}

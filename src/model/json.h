@@ -47,9 +47,6 @@ cr_status cr_json_get_u32(const cr_json *json, const char *key, uint32_t min,
                           cr_error *error);
 cr_status cr_json_get_bool(const cr_json *json, const char *key, bool fallback,
                            bool *value, cr_error *error);
-/* *value stays NULL where the field is missing. */
-cr_status cr_json_get_string(const cr_json *json, const char *key,
-                             const char **value, cr_error *error);
 
 /* Fails with `FILE: "KEY" is VALUE; supported: SUPPORTED`. `value` may be
  * NULL: the field is missing. */

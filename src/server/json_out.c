@@ -94,7 +94,3 @@ static void put_shortest(cr_json_out *out, double value, int digits,
 void cr_json_put_number(cr_json_out *out, double value) {
     put_shortest(out, value, 9, 17, false);
 }
-
-void cr_json_put_float(cr_json_out *out, float value) {
-    put_shortest(out, (double)value, 6, 9, true);
-}

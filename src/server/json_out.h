@@ -24,7 +24,5 @@ void cr_json_put(cr_json_out *out, const char *format, ...)
 void cr_json_put_text(cr_json_out *out, cr_text text);
 void cr_json_put_string(cr_json_out *out, const char *string);
 void cr_json_put_number(cr_json_out *out, double value);
-/* The same, so that it reads back as the same float. */
-void cr_json_put_float(cr_json_out *out, float value);
 
 #endif

@@ -147,8 +147,6 @@ void cr_keys_free(cr_keys *keys) {
     cr_free(keys);
 }
 
-bool cr_keys_needed(const cr_keys *keys) { return keys->path != NULL; }
-
 bool cr_keys_check(cr_keys *keys, const char *authorization,
                    const char *x_api_key, uint64_t *client) {
     const char *key = x_api_key;

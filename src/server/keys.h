@@ -17,7 +17,6 @@ cr_status cr_keys_new(const char *path, cr_keys **keys, cr_error *error);
 void cr_keys_free(cr_keys *keys);
 /* Reads the file again; on failure the old keys stay. */
 cr_status cr_keys_reload(cr_keys *keys, cr_error *error);
-bool cr_keys_needed(const cr_keys *keys);
 /* `authorization` and `x_api_key` are header values or NULL. *client is set
  * where a key was right. */
 bool cr_keys_check(cr_keys *keys, const char *authorization,
