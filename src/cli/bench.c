@@ -100,6 +100,8 @@ static cr_status run_file(bench_options *o, const char *file, const char *dir,
         return status;
     apply_flags(o, &e);
     status = apply_common(&o->common, &e, error);
+    if (status == CR_OK)
+        status = cr_experiment_leave_out(&e, o->url != NULL, error);
     cr_bench_options bench = {.experiment = &e,
                               .dir = dir,
                               .program = n > 0 ? program : o->argv[0],
@@ -155,6 +157,23 @@ static int by_name(const void *a, const void *b) {
     return strcmp(*(char *const *)a, *(char *const *)b);
 }
 
+/* Each has a folder of its own, called after its file without .yaml or .yml. */
+static cr_status check_stems(const char *folder, char *const *names, size_t n,
+                             cr_error *error) {
+    char a[NAME_BYTES], b[NAME_BYTES];
+    for (size_t i = 1; i < n; i++)
+        for (size_t k = 0; k < i; k++) {
+            stem(names[i], a);
+            stem(names[k], b);
+            if (strcmp(a, b) == 0)
+                return cr_fail(error, CR_ERR_INPUT,
+                               "%s: %s and %s would leave their results in one "
+                               "folder: rename one",
+                               folder, names[k], names[i]);
+        }
+    return CR_OK;
+}
+
 static cr_status list_experiments(const char *folder, char **names, size_t *n,
                                   cr_error *error) {
     DIR *dir = opendir(folder);
@@ -169,8 +188,9 @@ static cr_status list_experiments(const char *folder, char **names, size_t *n,
     }
     closedir(dir);
     qsort(names, *n, sizeof *names, by_name);
-    return *n ? CR_OK
-              : cr_fail(error, CR_ERR_INPUT, "%s: no .yaml file in it", folder);
+    if (!*n)
+        return cr_fail(error, CR_ERR_INPUT, "%s: no .yaml file in it", folder);
+    return check_stems(folder, names, *n, error);
 }
 
 static void write_row(const char *name, const cr_bench_outcome *outcome,
@@ -196,8 +216,11 @@ static int run_folder(bench_options *o, const char *folder) {
     size_t n;
     cr_error error;
     int code = CR_EXIT_DONE;
-    if (list_experiments(folder, names, &n, &error) != CR_OK)
+    if (list_experiments(folder, names, &n, &error) != CR_OK) {
+        while (n)
+            cr_free(names[--n]);
         return cr_command_fail(&error);
+    }
     for (size_t i = 0; i < n; i++) {
         cr_bench_outcome outcome = {0};
         stem(names[i], name);

@@ -19,7 +19,7 @@ static void on_interrupt(int signal_number) {
 void cr_interrupt_install(void) {
     struct sigaction interrupt = {.sa_handler = on_interrupt,
                                   .sa_flags = (int)SA_RESETHAND};
-    struct sigaction ignore = {.sa_handler = SIG_IGN};
+    struct sigaction ignore = {.sa_handler = SIG_IGN}, before;
     sigemptyset(&interrupt.sa_mask);
     sigemptyset(&ignore.sa_mask);
     if (pipe(wake) == 0) {
@@ -28,6 +28,9 @@ void cr_interrupt_install(void) {
     }
     sigaction(SIGINT, &interrupt, NULL);
     sigaction(SIGTERM, &interrupt, NULL);
+    /* A terminal that is gone; nohup has it ignored, and so it stays. */
+    if (sigaction(SIGHUP, NULL, &before) == 0 && before.sa_handler != SIG_IGN)
+        sigaction(SIGHUP, &interrupt, NULL);
     sigaction(SIGPIPE, &ignore, NULL);
 }
 

@@ -30,7 +30,7 @@ typedef struct bench {
     cr_error *error;
     cr_dataset data;
     uint32_t *tokens; /* [data.n], under the settings of this combination */
-    float *scores;    /* [data.n], as they came; NAN: not yet */
+    cr_score_range *scores; /* [data.n], as they came */
     size_t n_truncated;
     json_t *servers, *accuracy, *dataset, *started_at, *machine;
     cr_buf csv;
@@ -478,7 +478,9 @@ static cr_status compare(run *r, const uint32_t *picked, size_t n,
     if (status == CR_OK)
         status = cr_apply_activation(scale, want, n, b->error);
     for (size_t i = 0; i < n && status == CR_OK; i++) {
-        double off = fabs((double)b->scores[picked[i]] - (double)want[i]);
+        const cr_score_range *got = &b->scores[picked[i]];
+        double off = fmax(fabs((double)got->low - (double)want[i]),
+                          fabs((double)got->high - (double)want[i]));
         worst = fmax(worst, off);
         sum += off;
     }
@@ -515,7 +517,7 @@ static cr_status check_scores(run *r) {
     if (!picked || !pairs || !want)
         status = cr_fail_memory(b->error, room * sizeof *pairs, "a check");
     for (size_t i = 0; i < b->data.n && n < room && status == CR_OK; i++)
-        if (!isnan(b->scores[i])) {
+        if (!isnan(b->scores[i].low)) {
             picked[n] = (uint32_t)i;
             pairs[n++] = b->data.pairs[i];
         }
@@ -559,7 +561,7 @@ static void keep_server(run *r) {
     json_t *accuracy = json_incref(json_object_get(r->info, "accuracy"));
     json_object_del(r->info, "accuracy");
     if (!json_array_size(b->servers))
-        b->machine = cr_results_machine(r->info);
+        b->machine = cr_results_machine(b->o->url ? NULL : r->info);
     json_array_append_new(
         b->servers,
         json_pack("{s:i,s:o,s:o,s:o,s:s,s:O,s:O,s:o,s:O}", "id", (int)r->number,
@@ -579,14 +581,16 @@ static cr_status run_combination(bench *b, size_t number, size_t n) {
     const char *most = NULL;
     introduce(&r, n);
     for (size_t i = 0; i < b->data.n; i++)
-        b->scores[i] = (float)NAN;
+        b->scores[i] = (cr_score_range){(float)NAN, (float)NAN};
     cr_status status = open_ranker(&r, true, &r.judge);
     if (status == CR_OK)
         status = count_tokens(&r);
     if (status == CR_OK)
         status = open_target(&r);
     most = setting(&r, "batching.max_batch");
-    r.max_batch = most ? strtod(most, NULL) : 0;
+    const char *enabled = setting(&r, "batching.enabled");
+    if (most && !(enabled && strcmp(enabled, "false") == 0))
+        r.max_batch = strtod(most, NULL);
     if (status == CR_OK)
         status = warm_up(&r);
     if (status == CR_OK)
@@ -632,18 +636,19 @@ static json_t *worst_accuracy(const json_t *servers) {
 static json_t *command_of(const cr_bench_options *o) {
     json_t *list = json_array();
     for (size_t i = 0; i < o->n_command; i++)
-        json_array_append_new(list, json_string(o->command[i]));
+        json_array_append_new(list, cr_results_path(o->command[i]));
     return list;
 }
 
-static cr_status write_results(bench *b) {
+static cr_status write_results(const bench *b, bool interrupted) {
     const cr_bench_options *o = b->o;
     json_t *root = json_pack(
-        "{s:s,s:s,s:s,s:O,s:o,s:b,s:o,s:o,s:O,s:o,s:O,s:o,s:O}", "schema",
+        "{s:s,s:s,s:s,s:O,s:o,s:b,s:I,s:o,s:o,s:O,s:o,s:O,s:o,s:O}", "schema",
         "crossrank-results/1", "name", b->e->name, "description",
         b->e->description, "started_at", b->started_at, "finished_at",
-        cr_results_now(), "interrupted", (int)b->outcome->stopped, "command",
-        command_of(o), "experiment", cr_results_experiment(b->e, b->servers),
+        cr_results_now(), "interrupted", (int)interrupted, "planned_servers",
+        (json_int_t)cr_experiment_combinations(b->e), "command", command_of(o),
+        "experiment", cr_results_experiment(b->e, o->url != NULL, b->servers),
         "machine", b->machine, "software", cr_results_software(), "dataset",
         b->dataset, "accuracy", worst_accuracy(b->servers), "servers",
         b->servers);
@@ -652,13 +657,17 @@ static cr_status write_results(bench *b) {
     cr_status status =
         cr_results_put_json(&text, root, JSON_INDENT(1), b->error);
     json_decref(root);
+    const cr_file files[] = {{"results.json", {text.data, text.len}},
+                             {"requests.csv", {b->csv.data, b->csv.len}}};
     if (status == CR_OK)
-        status = cr_file_replace(o->dir, "results.json",
-                                 (cr_text){text.data, text.len}, b->error);
+        status = cr_files_replace(o->dir, 2, files, b->error);
     cr_buf_fini(&text);
-    if (status == CR_OK)
-        status = cr_file_replace(o->dir, "requests.csv",
-                                 (cr_text){b->csv.data, b->csv.len}, b->error);
+    return status;
+}
+
+static cr_status write_all(bench *b) {
+    const cr_bench_options *o = b->o;
+    cr_status status = write_results(b, b->outcome->stopped);
     if (status == CR_OK)
         status = cr_report_write(o->dir, b->error);
     if (status == CR_OK)
@@ -682,8 +691,12 @@ static cr_status run_all(bench *b) {
         say(b, false, "note: %s", e->notes[i]);
     if (b->data.synthetic)
         say(b, false, "note: the data is synthetic: %s", b->data.source);
-    for (size_t i = 0; i < n && status == CR_OK && !is_stopped(b); i++)
+    for (size_t i = 0; i < n && status == CR_OK && !is_stopped(b); i++) {
         status = run_combination(b, i, n);
+        /* What ends without a chance to write leaves the servers before. */
+        if (status == CR_OK && i + 1 < n && b->outcome->n_configurations)
+            status = write_results(b, true);
+    }
     return status;
 }
 
@@ -730,7 +743,7 @@ cr_status cr_bench_run(const cr_bench_options *o, cr_bench_outcome *outcome,
     outcome->stopped = outcome->stopped || is_stopped(&b);
     if (outcome->n_configurations) {
         b.error = status == CR_OK ? error : &ignored;
-        cr_status written = write_results(&b);
+        cr_status written = write_all(&b);
         status = status == CR_OK ? written : status;
     }
     json_decref(b.servers);

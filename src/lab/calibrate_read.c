@@ -21,7 +21,18 @@ static double stage_ms(const json_t *configuration, const char *stage) {
         json_object_get(json_object_get(server, "stages_ms"), stage), "mean");
 }
 
+/* An open loop has the rate that was offered and, behind a server that is late,
+ * the client's own queue in its latencies; without stages nobody knows what was
+ * computed. Neither says how fast a lane is. */
+static bool tells_speed(const json_t *configuration) {
+    const char *mode = cr_report_string(configuration, "mode");
+    return strcmp(mode, "closed") == 0 &&
+           stage_ms(configuration, "inference") > 0;
+}
+
 static void look_at(const json_t *configuration, double lanes, found *f) {
+    if (!tells_speed(configuration))
+        return;
     double rate = cr_report_number(json_object_get(configuration, "throughput"),
                                    "tokens_per_s");
     double ms =
@@ -54,9 +65,10 @@ static cr_status read_results(const json_t *root, const char *path,
     }
     if (!(f.lane_tokens_per_s > 0))
         return cr_fail(error, CR_ERR_INPUT,
-                       "%s: no configuration with tokens_per_s and lanes in "
-                       "it, so there are no service times; measure with "
-                       "crossrank bench, or leave --results out",
+                       "%s: no closed loop on a server of crossrank in it "
+                       "(tokens_per_s, stages_ms and lanes), so there are no "
+                       "service times: measure one with crossrank bench, or "
+                       "leave --results out",
                        path);
     *s = (cr_service){.geometry = *geometry,
                       .n_points = 2,

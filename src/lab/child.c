@@ -183,5 +183,14 @@ cr_status cr_child_stop(cr_child *child, cr_error *error) {
         return CR_OK;
     char tail[TAIL_BYTES];
     read_tail(child->log, tail);
-    return cr_fail(error, CR_ERR_IO, "the server did not end well: %s", tail);
+    char why[80];
+    if (!ended)
+        snprintf(why, sizeof why, "not within %d s of SIGTERM",
+                 CR_CHILD_STOP_S);
+    else if (WIFSIGNALED(how))
+        snprintf(why, sizeof why, "killed by signal %d", WTERMSIG(how));
+    else
+        snprintf(why, sizeof why, "exit code %d", WEXITSTATUS(how));
+    return cr_fail(error, CR_ERR_IO, "the server did not end well, %s: %s", why,
+                   tail);
 }

@@ -378,6 +378,32 @@ static cr_status fail_unknown(reader *r, const yaml_node_t *key,
 static cr_status walk(reader *r, const char *path, size_t depth,
                       yaml_node_t *node);
 
+/* Whether both say the same, keys in any order. */
+static bool is_same(reader *r, const yaml_node_t *a, const yaml_node_t *b) {
+    if (a->type != b->type || a->type == YAML_SEQUENCE_NODE)
+        return false;
+    if (a->type == YAML_SCALAR_NODE)
+        return a->data.scalar.length == b->data.scalar.length &&
+               memcmp(a->data.scalar.value, b->data.scalar.value,
+                      a->data.scalar.length) == 0;
+    const yaml_node_pair_t *first = b->data.mapping.pairs.start;
+    const yaml_node_pair_t *pair = a->data.mapping.pairs.start;
+    ptrdiff_t n = a->data.mapping.pairs.top - pair;
+    bool same = n == b->data.mapping.pairs.top - first;
+    for (ptrdiff_t i = 0; i < n && same; i++) {
+        same = false;
+        for (ptrdiff_t k = 0; k < n && !same; k++)
+            same =
+                is_same(
+                    r, yaml_document_get_node(&r->yaml.document, pair[i].key),
+                    yaml_document_get_node(&r->yaml.document, first[k].key)) &&
+                is_same(
+                    r, yaml_document_get_node(&r->yaml.document, pair[i].value),
+                    yaml_document_get_node(&r->yaml.document, first[k].value));
+    }
+    return same;
+}
+
 /* A pool of several instances is that many lanes of one kind. */
 static cr_status walk_instances(reader *r, const char *path, size_t depth,
                                 yaml_node_t *node) {
@@ -398,7 +424,31 @@ static cr_status walk_instances(reader *r, const char *path, size_t depth,
     r->e->n_keys++;
     yaml_node_t *first = yaml_document_get_node(
         &r->yaml.document, node->data.sequence.items.start[0]);
+    for (size_t i = 1; i < count_values(node); i++) {
+        const yaml_node_t *other = yaml_document_get_node(
+            &r->yaml.document, node->data.sequence.items.start[i]);
+        if (!is_same(r, first, other))
+            return FAIL_AT(r, other,
+                           "%s: instance %zu is another than the first: lanes "
+                           "are all alike, measure each kind by itself",
+                           path, i + 1);
+    }
     return walk(r, path, depth + 1, first);
+}
+
+static bool is_of_load(const path_row *row) {
+    return row->kind == PATH_TEXT || row->kind == PATH_LIST ||
+           row->kind == PATH_NUMBER || row->kind == PATH_CHOICE;
+}
+
+/* A key of the load that was there before under another of its names. */
+static const path_row *find_synonym(const reader *r, size_t i) {
+    const path_row *row = &ROWS[i];
+    for (size_t k = 0; k < N_ROWS; k++)
+        if (k != i && r->seen[k] && is_of_load(row) && is_of_load(&ROWS[k]) &&
+            ROWS[k].offset == row->offset)
+            return &ROWS[k];
+    return NULL;
 }
 
 static cr_status walk_pair(reader *r, const char *path, size_t depth,
@@ -421,6 +471,10 @@ static cr_status walk_pair(reader *r, const char *path, size_t depth,
         if (r->seen[i])
             return FAIL_AT(r, key, "%s is there twice", name);
         r->seen[i] = true;
+        const path_row *other = find_synonym(r, i);
+        if (other)
+            return FAIL_AT(r, key, "%s and %s say the same: leave one out",
+                           other->path, name);
         return set_row(r, &ROWS[i], key, node);
     }
     return fail_unknown(r, key, name);
@@ -543,6 +597,52 @@ cr_status cr_experiment_set(cr_experiment *e, const char *key,
     if (status == CR_OK && fresh)
         e->n_keys++;
     return status;
+}
+
+/* Where the load goes to somebody else's server, to no server, or to its queue
+ * and lanes alone. */
+static bool applies(const cr_experiment *e, bool stranger, const char *key) {
+    static const char *const OF_SCORES[] = {"model", "max_length", "truncation",
+                                            NULL};
+    static const char *const OF_RANKER[] = {"backend", "device",  "dtype",
+                                            "isa",     "threads", NULL};
+    for (size_t i = 0; OF_SCORES[i]; i++)
+        if (strcmp(key, OF_SCORES[i]) == 0)
+            return true; /* of what scores are compared with, too */
+    if (stranger)
+        return false;
+    for (size_t i = 0; OF_RANKER[i]; i++)
+        if (strcmp(key, OF_RANKER[i]) == 0)
+            return true;
+    return e->load.protocol != CR_PROTOCOL_IN_PROCESS ||
+           (e->load.mode == CR_LOAD_INFERENCE_ONLY &&
+            strncmp(key, "batching.", 9) == 0);
+}
+
+cr_status cr_experiment_leave_out(cr_experiment *e, bool stranger,
+                                  cr_error *error) {
+    size_t n = 0;
+    for (size_t i = 0; i < e->n_keys; i++) {
+        const cr_sweep_key *key = &e->keys[i];
+        if (applies(e, stranger, key->key)) {
+            e->keys[n++] = *key;
+            continue;
+        }
+        if (stranger && key->n > 1)
+            return cr_fail(error, CR_ERR_ARGUMENT,
+                           "a server that runs cannot be swept: its %s is its "
+                           "own",
+                           key->key);
+        char note[200];
+        snprintf(note, sizeof note, "%s is left out: %s", key->key,
+                 stranger ? "the server that runs has its own"
+                          : "there is no server in process");
+        if (e->n_notes < CR_MAX_NOTES &&
+            keep(e, note, &e->notes[e->n_notes++], error) != CR_OK)
+            return CR_ERR_MEMORY;
+    }
+    e->n_keys = n;
+    return CR_OK;
 }
 
 size_t cr_experiment_combinations(const cr_experiment *e) {

@@ -25,11 +25,18 @@ static cr_status write_bytes(int fd, const char *bytes, size_t len,
     return CR_OK;
 }
 
-cr_status cr_file_replace(const char *dir, const char *name, cr_text bytes,
-                          cr_error *error) {
+/* DIR/NAME, and the name under which it comes. */
+typedef struct file_names {
     char path[PATH_BYTES], fresh[PATH_BYTES + 8];
-    snprintf(path, sizeof path, "%s/%s", dir, name);
-    snprintf(fresh, sizeof fresh, "%s.new", path);
+} file_names;
+
+static void name_files(file_names *f, const char *dir, const char *name) {
+    snprintf(f->path, sizeof f->path, "%s/%s", dir, name);
+    snprintf(f->fresh, sizeof f->fresh, "%s.new", f->path);
+}
+
+static cr_status write_fresh(const char *fresh, cr_text bytes,
+                             cr_error *error) {
     int fd = open(fresh, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
     if (fd < 0)
         return cr_fail(error, CR_ERR_IO, "%s: cannot write: %s", fresh,
@@ -38,12 +45,32 @@ cr_status cr_file_replace(const char *dir, const char *name, cr_text bytes,
     if (close(fd) != 0 && status == CR_OK)
         status = cr_fail(error, CR_ERR_IO, "%s: cannot write: %s", fresh,
                          strerror(errno));
-    if (status == CR_OK && rename(fresh, path) != 0)
-        status = cr_fail(error, CR_ERR_IO, "%s: cannot write: %s", path,
-                         strerror(errno));
-    if (status != CR_OK)
-        unlink(fresh);
     return status;
+}
+
+cr_status cr_files_replace(const char *dir, size_t n, const cr_file *files,
+                           cr_error *error) {
+    file_names f;
+    cr_status status = CR_OK;
+    for (size_t i = 0; i < n && status == CR_OK; i++) {
+        name_files(&f, dir, files[i].name);
+        status = write_fresh(f.fresh, files[i].bytes, error);
+    }
+    for (size_t i = 0; i < n; i++) {
+        name_files(&f, dir, files[i].name);
+        if (status == CR_OK && rename(f.fresh, f.path) != 0)
+            status = cr_fail(error, CR_ERR_IO, "%s: cannot write: %s", f.path,
+                             strerror(errno));
+        if (status != CR_OK)
+            unlink(f.fresh);
+    }
+    return status;
+}
+
+cr_status cr_file_replace(const char *dir, const char *name, cr_text bytes,
+                          cr_error *error) {
+    const cr_file file = {name, bytes};
+    return cr_files_replace(dir, 1, &file, error);
 }
 
 cr_status cr_folder_make(const char *path, cr_error *error) {

@@ -100,6 +100,9 @@ static bool sleep_until(load *l, double at_s) {
     }
 }
 
+/* After a request that found no server. */
+static const double FAILED_NAP_S = 0.02;
+
 /* ---- One request ----------------------------------------------------------
  */
 
@@ -120,13 +123,20 @@ static uint32_t reason_of(load *l, const char *text) {
     return i + 1;
 }
 
+static void widen(cr_score_range *range, float score) {
+    if (isnan(range->low) || score < range->low)
+        range->low = score;
+    if (isnan(range->high) || score > range->high)
+        range->high = score;
+}
+
 static void keep_scores(worker *w) {
     const cr_load_options *o = w->load->o;
     if (!o->scores)
         return;
     pthread_mutex_lock(&w->load->lock);
     for (uint32_t i = 0; i < o->batch_size; i++)
-        o->scores[w->indexes[i]] = w->scores[i];
+        widen(&o->scores[w->indexes[i]], w->scores[i]);
     pthread_mutex_unlock(&w->load->lock);
 }
 
@@ -258,6 +268,9 @@ static cr_status do_request(worker *w, uint64_t number, double scheduled_s) {
         atomic_fetch_add(&l->failed, 1);
     }
     atomic_fetch_add(&l->done, 1);
+    if (status ==
+        CR_ERR_IO) /* nobody is there: not a thousand times a second */
+        sleep_until(l, sample.end_s + FAILED_NAP_S);
     return add_sample(w, &sample);
 }
 

@@ -27,6 +27,11 @@ typedef struct cr_load_target {
     bool only_tokenize;  /* of the ranker */
 } cr_load_target;
 
+/* All scores that came for one pair lie between; NAN: none came. */
+typedef struct cr_score_range {
+    float low, high;
+} cr_score_range;
+
 typedef struct cr_load_options {
     const cr_load_target *target;
     const cr_dataset *dataset;
@@ -35,10 +40,10 @@ typedef struct cr_load_options {
     uint32_t batch_size, concurrency;
     uint64_t requests; /* 0: until duration_s */
     double duration_s;
-    double rate;        /* requests/s; 0: a closed loop */
-    bool fixed;         /* arrivals of an open loop; else Poisson's */
-    float *scores;      /* [dataset->n], filled as they come; or NULL */
-    bool (*stop)(void); /* asked often; NULL: never */
+    double rate;            /* requests/s; 0: a closed loop */
+    bool fixed;             /* arrivals of an open loop; else Poisson's */
+    cr_score_range *scores; /* [dataset->n], widened as they come; or NULL */
+    bool (*stop)(void);     /* asked often; NULL: never */
     /* Called some times a second by the caller's thread. */
     void (*progress)(void *context, uint64_t requests, uint64_t failed,
                      double seconds);

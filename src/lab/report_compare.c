@@ -129,15 +129,38 @@ static cr_status put_pair(cr_report_out *out, size_t index,
     return out->status;
 }
 
-static void put_machines(cr_report_out *out, const cr_report *a,
-                         const cr_report *b) {
-    const char *of_a =
-        cr_report_string(json_object_get(a->json, "machine"), "cpu");
-    const char *of_b =
-        cr_report_string(json_object_get(b->json, "machine"), "cpu");
-    if (strcmp(of_a, of_b) != 0)
-        cr_report_put(out, "Not the same machine: %s, then %s.\n\n", of_a,
-                      of_b);
+static const char *text_at(const cr_report *r, const char *group,
+                           const char *inner, const char *key) {
+    const json_t *json = json_object_get(r->json, group);
+    return cr_report_string(inner ? json_object_get(json, inner) : json, key);
+}
+
+/* Where more differs than what is compared, a difference has several reasons.
+ */
+static void put_circumstances(cr_report_out *out, const cr_report *a,
+                              const cr_report *b) {
+    static const struct {
+        const char *group, *inner, *key, *name;
+    } ROWS[] = {
+        {"machine", NULL, "cpu", "machine"},
+        {"dataset", NULL, "source", "data"},
+        {"experiment", "load", "protocol", "protocol"},
+        {"experiment", "load", "mode", "load.mode"},
+        {"experiment", "load", "request", "load.request"},
+        {"experiment", NULL, "model", "model"},
+        {"experiment", NULL, "backend", "backend"},
+        {"experiment", NULL, "dtype", "dtype"},
+        {"software", NULL, "crossrank", "version of crossrank"},
+    };
+    for (size_t i = 0; i < sizeof ROWS / sizeof ROWS[0]; i++) {
+        const char *of_a =
+            text_at(a, ROWS[i].group, ROWS[i].inner, ROWS[i].key);
+        const char *of_b =
+            text_at(b, ROWS[i].group, ROWS[i].inner, ROWS[i].key);
+        if (strcmp(of_a, of_b) != 0)
+            cr_report_put(out, "Not the same %s: %s, then %s.\n\n",
+                          ROWS[i].name, of_a, of_b);
+    }
 }
 
 static void put_other(cr_report_out *out, const char *dir, size_t number,
@@ -145,7 +168,7 @@ static void put_other(cr_report_out *out, const char *dir, size_t number,
     size_t n = 0;
     cr_report_put(out, "## A and %c: %s (%s)\n\n", (int)('A' + number),
                   other->name, dir);
-    put_machines(out, first, other);
+    put_circumstances(out, first, other);
     cr_report_put(out,
                   "| Config | Figure | A | %c | Difference | Exceeds the "
                   "noise |\n|-----|-----|-----|-----|-----|-----|\n",

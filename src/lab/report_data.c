@@ -149,6 +149,23 @@ static cr_status read_requests(cr_report *report, const char *path,
     return status;
 }
 
+/* A run whose disk was full, or a file that was copied alone. */
+static cr_status check_requests(const cr_report *report, const char *path,
+                                cr_error *error) {
+    for (size_t i = 0; i < report->n_configs; i++) {
+        const cr_report_config *c = &report->configs[i];
+        double told = cr_report_number(c->json, "requests");
+        double there = (double)(c->n_requests + c->n_failed);
+        if (told != there && !isnan(told)) /* both are counts */
+            return cr_fail(error, CR_ERR_INPUT,
+                           "%s: has %.0f requests of configuration %zu, "
+                           "results.json beside it says %.0f: they are not of "
+                           "one run",
+                           path, there, i + 1, told);
+    }
+    return CR_OK;
+}
+
 /* ---- Figures ------------------------------------------------------------ */
 
 static int by_end(const void *a, const void *b) {
@@ -322,6 +339,16 @@ static void write_settings(json_t *settings, char *text, size_t bytes) {
     }
 }
 
+/* Behind the settings what an open loop offered: "rate=8.0/s poisson". Loads
+ * that differ in it alone are other loads. */
+static void add_rate(const json_t *json, char *text, size_t bytes) {
+    size_t used = strlen(text);
+    if (strcmp(cr_report_string(json, "mode"), "open") == 0)
+        snprintf(text + used, bytes - used, "%srate=%.1f/s %s",
+                 used ? ", " : "", cr_report_number(json, "rate_per_s"),
+                 cr_report_string(json, "arrival"));
+}
+
 static void take_config(cr_report_config *config, const json_t *server,
                         const json_t *json) {
     config->json = json;
@@ -331,6 +358,7 @@ static void take_config(cr_report_config *config, const json_t *server,
     config->seconds = cr_report_number(json, "duration_s");
     write_settings(json_object_get(server, "settings"), config->settings,
                    sizeof config->settings);
+    add_rate(json, config->settings, sizeof config->settings);
 }
 
 static cr_status take_configs(cr_report *report, cr_error *error) {
@@ -346,9 +374,11 @@ static cr_status take_configs(cr_report *report, cr_error *error) {
     for (size_t s = 0; s < json_array_size(list); s++) {
         const json_t *server = json_array_get(list, s);
         const json_t *own = json_object_get(server, "configurations");
-        for (size_t i = 0; i < json_array_size(own); i++)
-            take_config(&report->configs[report->n_configs++], server,
-                        json_array_get(own, i));
+        for (size_t i = 0; i < json_array_size(own); i++) {
+            cr_report_config *config = &report->configs[report->n_configs++];
+            take_config(config, server, json_array_get(own, i));
+            report->swept = report->swept || *config->settings;
+        }
     }
     return CR_OK;
 }
@@ -393,6 +423,9 @@ static void take_batching(cr_report *report, const json_t *batching) {
         copy(report->batching, sizeof report->batching, "n/a");
     else if (json_is_false(enabled))
         copy(report->batching, sizeof report->batching, "disabled");
+    else if (json_is_array(enabled))
+        snprintf(report->batching, sizeof report->batching,
+                 "on and off (max_batch=%s, timeout=%sms)", most, window);
     else
         snprintf(report->batching, sizeof report->batching,
                  "enabled (max_batch=%s, timeout=%sms)", most, window);
@@ -452,11 +485,36 @@ cr_status cr_report_read(cr_report *report, const char *dir, cr_error *error) {
     }
     if (status == CR_OK)
         status = read_requests(report, path, error);
+    if (status == CR_OK)
+        status = check_requests(report, path, error);
     for (size_t c = 0; status == CR_OK && c < report->n_configs; c++)
         status = compute(&report->configs[c], error);
     if (status == CR_OK)
         status = fill_rows(report, error);
     return status == CR_OK ? fill_columns(report, error) : status;
+}
+
+size_t cr_report_warnings(const cr_report *r,
+                          char texts[CR_REPORT_WARNINGS][CR_REPORT_TEXT]) {
+    size_t n = 0;
+    bool busy = false;
+    double there = (double)json_array_size(json_object_get(r->json, "servers"));
+    double planned = cr_report_number(r->json, "planned_servers");
+    for (size_t i = 0; i < r->n_configs; i++)
+        busy = busy ||
+               cr_report_number(r->configs[i].json, "client_cpu_share") > 0.5;
+    if (json_is_true(json_object_get(r->json, "interrupted")))
+        snprintf(texts[n++], CR_REPORT_TEXT,
+                 "the run was interrupted: this is what was measured before.");
+    if (planned > there)
+        snprintf(texts[n++], CR_REPORT_TEXT,
+                 "%.0f of the %.0f servers of the sweep were measured.", there,
+                 planned);
+    if (busy)
+        snprintf(texts[n++], CR_REPORT_TEXT,
+                 "the load generator used more than half of the CPU: the "
+                 "figures may be its own limit, not the server's.");
+    return n;
 }
 
 void cr_report_fini(cr_report *report) {

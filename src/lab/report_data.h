@@ -51,7 +51,8 @@ typedef struct cr_report_config {
     cr_spread latency, throughput;
     cr_report_bucket buckets[CR_REPORT_BUCKETS];
     double correlation;
-    char settings[CR_REPORT_TEXT]; /* "dtype=int8"; empty without a sweep */
+    char settings[CR_REPORT_TEXT]; /* "dtype=int8", an open loop's rate; empty
+                                      without both */
     const json_t *json;            /* in results.json; NULL in a test */
     const json_t *accuracy;        /* of its server; NULL: not compared */
     cr_report_request *requests;   /* [n_requests], by end */
@@ -74,6 +75,11 @@ typedef struct cr_report {
 
 cr_status cr_report_read(cr_report *report, const char *dir, cr_error *error);
 void cr_report_fini(cr_report *report);
+
+/* What a reader must know before the figures, a sentence each; how many. */
+enum { CR_REPORT_WARNINGS = 3 };
+size_t cr_report_warnings(const cr_report *report,
+                          char texts[CR_REPORT_WARNINGS][CR_REPORT_TEXT]);
 
 /* json[key] as a number; NAN where it is missing or null. */
 double cr_report_number(const json_t *json, const char *key);

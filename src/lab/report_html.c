@@ -127,6 +127,14 @@ static void put_data(cr_report_out *out, const cr_report *r) {
     cr_report_put(out, "\"line\":");
     put_json(out, line);
     json_decref(line);
+    char texts[CR_REPORT_WARNINGS][CR_REPORT_TEXT];
+    json_t *warnings = json_array();
+    size_t n = cr_report_warnings(r, texts);
+    for (size_t i = 0; i < n; i++)
+        json_array_append_new(warnings, json_string(texts[i]));
+    cr_report_put(out, ",\"warnings\":");
+    put_json(out, warnings);
+    json_decref(warnings);
     cr_report_put(out, ",\"configurations\":[");
     for (size_t i = 0; i < r->n_configs; i++) {
         cr_report_put(out, "%s", i ? "," : "");

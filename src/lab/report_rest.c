@@ -120,7 +120,6 @@ static void put_data(cr_report_out *out, const cr_report *r) {
 }
 
 static void put_load(cr_report_out *out, const cr_report *r) {
-    bool busy = false;
     cr_report_put(out, "\n## Load\n\n| Config | Mode | Requests | Failed | "
                        "Offered/s | Achieved/s | Tokens/s | Lat P99.9 | Client "
                        "CPU |\n|-----|-----|-----|-----|-----|-----|-----|-----"
@@ -129,7 +128,6 @@ static void put_load(cr_report_out *out, const cr_report *r) {
         const cr_report_config *c = &r->configs[i];
         const json_t *t = json_object_get(c->json, "throughput");
         double share = cr_report_number(c->json, "client_cpu_share");
-        busy = busy || share > 0.5;
         cr_report_put(out, "| %zu | %s |", i + 1,
                       cr_report_string(c->json, "mode"));
         cr_report_put_cell(out, (double)(c->n_requests + c->n_failed), 0, "");
@@ -141,10 +139,6 @@ static void put_load(cr_report_out *out, const cr_report *r) {
         cr_report_put_cell(out, 100.0 * share, 1, "%");
         cr_report_put(out, "\n");
     }
-    if (busy)
-        cr_report_put(out, "\n**Warning:** the load generator used more than "
-                           "half of the CPU: the figures may be its own "
-                           "limit, not the server's.\n");
 }
 
 /* Means, whose parts add up to the latency: what no stage accounts for
@@ -210,9 +204,10 @@ static void put_errors(cr_report_out *out, const cr_report *r) {
     }
     if (!any)
         cr_report_put(out, "none\n");
-    if (json_is_true(json_object_get(r->json, "interrupted")))
-        cr_report_put(out, "\n**Interrupted:** this is what was measured "
-                           "before.\n");
+    char warnings[CR_REPORT_WARNINGS][CR_REPORT_TEXT];
+    size_t n = cr_report_warnings(r, warnings);
+    for (size_t i = 0; i < n; i++)
+        cr_report_put(out, "\n**Warning:** %s\n", warnings[i]);
 }
 
 void cr_report_put_rest(cr_report_out *out, const cr_report *report) {

@@ -124,6 +124,20 @@ static json_t *list_of(const cr_load_list *list) {
     return array;
 }
 
+/* A path is not always UTF-8, and may have been cut inside a character: what is
+ * beyond ASCII becomes '?' then. */
+json_t *cr_results_path(const char *path) {
+    char safe[4096];
+    json_t *text = json_string(path);
+    if (text)
+        return text;
+    snprintf(safe, sizeof safe, "%s", path);
+    for (char *p = safe; *p; p++)
+        if ((unsigned char)*p >= 0x80)
+            *p = '?';
+    return json_string(safe);
+}
+
 static json_t *load_of(const cr_load_plan *l) {
     bool open = l->rates.n > 0;
     return json_pack(
@@ -137,7 +151,8 @@ static json_t *load_of(const cr_load_plan *l) {
         "requests", l->requests > 0 ? count(l->requests) : json_null(),
         "duration_s",
         l->duration_s > 0 ? json_real(l->duration_s) : json_null(), "warmup",
-        count(l->warmup), "dataset", text_or_null(l->dataset));
+        count(l->warmup), "dataset",
+        l->dataset ? cr_results_path(l->dataset) : json_null());
 }
 
 static json_t *setting_value(const char *value) {
@@ -192,10 +207,19 @@ static json_t *what_ran(const json_t *servers, const char *group,
     return answer;
 }
 
-json_t *cr_results_experiment(const cr_experiment *e, const json_t *servers) {
+/* Whether requests pass a batcher of ours. */
+static bool is_batched(const cr_experiment *e, bool stranger) {
+    bool in_process = e->load.protocol == CR_PROTOCOL_IN_PROCESS;
+    return !stranger && (!in_process || e->load.mode == CR_LOAD_INFERENCE_ONLY);
+}
+
+json_t *cr_results_experiment(const cr_experiment *e, bool stranger,
+                              const json_t *servers) {
     /* The server's own defaults, where the file says nothing. */
-    json_t *all = json_pack("{s:{s:b,s:i,s:i}}", "batching", "enabled", 1,
-                            "max_batch", 0, "timeout_ms", 0);
+    json_t *all = is_batched(e, stranger)
+                      ? json_pack("{s:{s:b,s:i,s:i}}", "batching", "enabled", 1,
+                                  "max_batch", 0, "timeout_ms", 0)
+                      : json_pack("{s:n}", "batching");
     put_settings(all, e);
     json_object_set_new(all, "model", what_ran(servers, NULL, "model_id"));
     json_object_set_new(all, "backend",
@@ -224,9 +248,10 @@ json_t *cr_results_dataset(const cr_dataset *d, const uint32_t *tokens,
         sum += sorted[i] = tokens[i];
     qsort(sorted, d->n, sizeof *sorted, by_value);
     json_t *all = json_pack(
-        "{s:s,s:o,s:b,s:{s:o,s:o,s:o,s:o,s:o},s:o}", "source", d->source,
-        "pairs", count((double)d->n), "synthetic", (int)d->synthetic, "tokens",
-        "min", count(sorted[0]), "mean", json_real(sum / (double)d->n), "p50",
+        "{s:o,s:o,s:b,s:{s:o,s:o,s:o,s:o,s:o},s:o}", "source",
+        cr_results_path(d->source), "pairs", count((double)d->n), "synthetic",
+        (int)d->synthetic, "tokens", "min", count(sorted[0]), "mean",
+        json_real(sum / (double)d->n), "p50",
         json_real(cr_percentile(sorted, d->n, 0.50)), "p95",
         json_real(cr_percentile(sorted, d->n, 0.95)), "max",
         count(sorted[d->n - 1]), "truncated_pairs", count((double)n_truncated));

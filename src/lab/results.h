@@ -20,11 +20,13 @@ cr_status cr_results_put_json(cr_buf *text, const json_t *value, size_t flags,
                               cr_error *error);
 /* The time now, RFC 3339. */
 json_t *cr_results_now(void);
+/* A path, or another text of the command line, as what JSON can carry. */
+json_t *cr_results_path(const char *path);
 json_t *cr_results_machine(const json_t *info);
 json_t *cr_results_software(void);
-/* The experiment as it ran; names of model, backend and device are of `infos`,
- * the servers' /info. */
-json_t *cr_results_experiment(const cr_experiment *experiment,
+/* The experiment as it ran; names of model, backend and device are of
+ * `servers`' /info. Of a stranger's server the batching is not known: null. */
+json_t *cr_results_experiment(const cr_experiment *experiment, bool stranger,
                               const json_t *servers);
 json_t *cr_results_dataset(const cr_dataset *dataset, const uint32_t *tokens,
                            size_t n_truncated);

@@ -215,6 +215,24 @@ def test_from_a_benchmark(tiny, root):
     assert told["service"]["source"] == str(file)
 
 
+@pytest.mark.parametrize("change", [
+    {"mode": "open"}, {"server": None}])
+def test_a_benchmark_without_service_times(tiny, root, tmp_path, change):
+    """The rate of an open loop is what was offered; without stages nobody
+    knows what was computed."""
+    results = json.loads(
+        (root / "tests/fixtures/results/results.json").read_text())
+    for server in results["servers"]:
+        for configuration in server["configurations"]:
+            configuration.update(change)
+    file = tmp_path / "results.json"
+    file.write_text(json.dumps(results))
+    done = tiny("plan", "--rate", "1", "--pairs", "2", "--lanes", "1",
+                "--results", file)
+    assert done.returncode == 3
+    assert "closed loop" in message_of(done)
+
+
 def test_text(tiny, times):
     done = tiny("plan", "--rate", "100", *LOAD, "--lanes", "1", "--p99", "60",
                 "--price", "0.05", "--results", times())

@@ -108,6 +108,52 @@ def test_a_busy_load_generator_is_said(program, folder, share, warned):
     assert ("**Warning:** the load generator" in text) is warned
 
 
+def change(folder, work):
+    path = folder / "results.json"
+    results = json.loads(path.read_text())
+    work(results)
+    path.write_text(json.dumps(results))
+
+
+def test_what_must_be_known_first_is_in_both(program, folder):
+    change(folder, lambda r: r.update(interrupted=True, planned_servers=9))
+    assert report(program, folder).returncode == 0
+    for name in ("report.md", "report.html"):
+        text = (folder / name).read_text()
+        assert "the run was interrupted" in text
+        assert re.search(r"[0-9] of the 9 servers of the sweep", text)
+
+
+def test_requests_of_another_run_are_refused(program, folder):
+    def one_more(results):
+        results["servers"][0]["configurations"][0]["requests"] += 1
+    change(folder, one_more)
+    done = report(program, folder)
+    assert done.returncode == 3
+    assert "not of one run" in done.stderr
+
+
+def test_rates_tell_loads_apart(program, folder, tmp_path):
+    """Open loops that differ in what they offer alone are other loads."""
+    def offer(rates):
+        def work(results):
+            all_of_them = [c for s in results["servers"]
+                           for c in s["configurations"]]
+            for c, rate in zip(all_of_them, rates):
+                c.update(mode="open", arrival="poisson", rate_per_s=rate,
+                         batch_size=4, concurrency=16)
+        return work
+    change(folder, offer([4, 8]))
+    other = tmp_path / "other"
+    shutil.copytree(folder, other)
+    change(other, offer([8, 16]))
+    assert report(program, folder).returncode == 0
+    text = (folder / "report.md").read_text()
+    assert "rate=4.0/s poisson" in text and "rate=8.0/s poisson" in text
+    done = report(program, folder, other)
+    assert "1 of 2 configurations are in both" in done.stdout
+
+
 def test_page_needs_nothing_else(program, folder):
     assert report(program, folder).returncode == 0
     page = (folder / "report.html").read_text()

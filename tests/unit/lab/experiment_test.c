@@ -153,6 +153,13 @@ static void test_keys_that_exclude_each_other(void **state) {
     expect_fault("load: {mode: tokenization_only}\n", 0, 0, "in-process");
     expect_fault("load: {dialect: jina, request: pairs}\n", 0, 0,
                  "load.request: rerank");
+    expect_fault("load: {batch_sizes: [1, 2]}\n"
+                 "experiment:\n  batch_sizes: [8]\n",
+                 3, 3, "say the same");
+    expect_fault("model_pool:\n  instances:\n"
+                 "    - {backend: cpu, quantization: int8}\n"
+                 "    - {backend: mps, quantization: fp32}\n",
+                 4, 7, "instance 2 is another than the first");
 }
 
 /* ---- Data, and how it is dealt out --------------------------------------- */
