@@ -38,10 +38,33 @@ static void spend(cr_dispatch *d, const cr_slice *slices, size_t n) {
         const cr_slice *s = &slices[i];
         uint64_t tokens = s->job->starts[s->end] - s->job->starts[s->first];
         uint64_t pairs = s->end - s->first;
+        d->taken += pairs;
         d->released.pairs -=
             pairs < d->released.pairs ? pairs : d->released.pairs;
         d->released.tokens -=
             tokens < d->released.tokens ? tokens : d->released.tokens;
+    }
+}
+
+static void end_batch(cr_dispatch *d, cr_dispatch_answer *answer) {
+    if (d->taken)
+        answer->ended[answer->n_ended++] = d->taken;
+    d->taken = 0;
+    d->released = (cr_amount){0, 0};
+}
+
+/* Counts what was taken. Without batching a job is a batch, whatever parts of
+ * it are taken. */
+static void count_taken(cr_dispatch *d, const cr_slice *slices,
+                        cr_dispatch_answer *answer) {
+    spend(d, slices, answer->n_slices);
+    if (!d->batching.enabled) {
+        bool whole = slices->end == slices->job->n_pairs;
+        d->taken = whole ? slices->job->n_pairs : 0;
+        if (whole)
+            end_batch(d, answer);
+    } else if (!d->released.pairs || !d->released.tokens || !d->queue.n_pairs) {
+        end_batch(d, answer);
     }
 }
 
@@ -54,7 +77,6 @@ cr_dispatch_answer cr_dispatch_take(cr_dispatch *d, int64_t now_ns,
             answer.look_again_ns = a.look_again_ns;
             return answer;
         }
-        bool whole = d->batching.enabled || next->next == 0;
         cr_take_limits limits = {.want_tokens = a.want_tokens,
                                  .max_tokens = a.max_tokens,
                                  .max_pairs = a.max_pairs,
@@ -64,13 +86,14 @@ cr_dispatch_answer cr_dispatch_take(cr_dispatch *d, int64_t now_ns,
         answer.n_slices =
             cr_queue_take(&d->queue, &limits, slices, CR_GROUP_SLICES);
         if (answer.n_slices == 0) { /* the next pair is of the next batch */
-            d->released = (cr_amount){0, 0};
+            end_batch(d, &answer);
             continue;
         }
-        spend(d, slices, answer.n_slices);
         answer.team = a.team;
-        answer.batch_pairs = a.new_batch && whole ? a.released.pairs : 0;
+        answer.new_batch = a.new_batch;
+        count_taken(d, slices, &answer);
         return answer;
     }
+    end_batch(d, &answer); /* the rest of it was dropped */
     return answer;
 }

@@ -18,6 +18,7 @@ typedef struct cr_dispatch {
     cr_batching batching;
     cr_queue queue;
     cr_amount released; /* what is left of the batch released last */
+    uint64_t taken;     /* pairs that were taken of it */
     bool hurry;         /* draining: no batch waits for others */
 } cr_dispatch;
 
@@ -25,7 +26,11 @@ typedef struct cr_dispatch_answer {
     size_t n_slices;       /* 0: nothing may go now */
     int64_t look_again_ns; /* then; INT64_MAX: when something has changed */
     bool team;             /* idle lanes should help with this group */
-    uint64_t batch_pairs;  /* of the batch that was released, 0: none was */
+    bool new_batch;        /* the group is the first of a batch */
+    /* Pairs of batches of which nothing more will be taken: one may turn out to
+     * be over, and the next one to be just this group. */
+    uint64_t ended[2];
+    size_t n_ended;
 } cr_dispatch_answer;
 
 void cr_dispatch_init(cr_dispatch *dispatch, const cr_batching *batching,

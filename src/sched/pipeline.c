@@ -151,11 +151,11 @@ static bool take_group(cr_pipeline *p, lane *l, int64_t *look_again_ns) {
             cr_dispatch_take(&p->dispatch, now, p->n_idle, l->slices);
         *look_again_ns = a.look_again_ns;
         l->n_slices = a.n_slices;
+        for (size_t i = 0; i < a.n_ended; i++)
+            cr_metrics_observe(p->options.metrics, CR_HISTOGRAM_BATCH_PAIRS,
+                               a.ended[i]);
         if (l->n_slices == 0)
             return false;
-        if (a.batch_pairs)
-            cr_metrics_observe(p->options.metrics, CR_HISTOGRAM_BATCH_PAIRS,
-                               a.batch_pairs);
         keep_wanted(p, l, now);
         l->wants_team = a.team;
         if (l->n_slices) {

@@ -2,6 +2,7 @@
 #include "server/history.h"
 
 #include <math.h>
+#include <string.h>
 
 static uint64_t answered(const cr_metrics *m) {
     return cr_metrics_counter(m, CR_COUNT_RESPONSES_2XX) +
@@ -70,7 +71,12 @@ void cr_history_add(cr_history *h, const cr_metrics *m, int64_t now_ns,
     h->n++;
 }
 
-void cr_history_reset(cr_history *h) { h->n = 0; }
+void cr_history_reset(cr_history *h, int64_t now_ns) {
+    uint64_t cpu_ns = h->cpu_ns; /* of a clock that goes on */
+    memset(h, 0, sizeof *h);
+    h->cpu_ns = cpu_ns;
+    h->last_ns = now_ns;
+}
 
 size_t cr_history_copy(const cr_history *h, cr_history_row *rows, size_t max) {
     uint64_t kept = h->n < CR_HISTORY_ROWS ? h->n : CR_HISTORY_ROWS;

@@ -40,7 +40,8 @@ typedef struct cr_history {
 /* now_ns on the monotonic clock; started_ns likewise. */
 void cr_history_add(cr_history *history, const cr_metrics *metrics,
                     int64_t now_ns, int64_t started_ns);
-void cr_history_reset(cr_history *history);
+/* With the counters: they begin at zero at this time. */
+void cr_history_reset(cr_history *history, int64_t now_ns);
 /* Copies the newest rows, at most `max`, oldest first; says how many. */
 size_t cr_history_copy(const cr_history *history, cr_history_row *rows,
                        size_t max);

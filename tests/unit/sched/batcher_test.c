@@ -88,6 +88,7 @@ typedef struct machine {
     cr_job jobs[JOBS];
     int64_t last_start[JOBS];
     uint64_t batch_pairs, batch_tokens; /* taken of the batch that is open */
+    uint64_t ended_pairs;               /* of all batches that are over */
     int64_t longest_idle_wait; /* of a pair, while all lanes were idle */
 } machine;
 
@@ -125,13 +126,15 @@ static bool step_lane(machine *m, size_t lane, int64_t *look_again) {
     cr_slice slices[CR_GROUP_SLICES];
     cr_dispatch_answer a =
         cr_dispatch_take(&m->dispatch, m->now, idle_lanes(m), slices);
+    for (size_t i = 0; i < a.n_ended; i++)
+        m->ended_pairs += a.ended[i];
     if (a.n_slices == 0) {
         assert_true(a.look_again_ns > m->now);
         if (a.look_again_ns < *look_again)
             *look_again = a.look_again_ns;
         return false;
     }
-    if (a.batch_pairs)
+    if (a.new_batch)
         m->batch_pairs = m->batch_tokens = 0;
     int64_t waited = m->now - later(oldest, last_busy(m));
     if (idle_lanes(m) == LANES && waited > m->longest_idle_wait)
@@ -183,10 +186,13 @@ static void run_machine(machine *m, const cr_batching *batching, uint32_t seed,
         if (then > m->now && then != INT64_MAX)
             m->now = then;
     }
+    uint64_t pairs = 0;
     for (size_t i = 0; i < JOBS; i++) {
         assert_int_equal(m->jobs[i].next, m->jobs[i].n_pairs);
+        pairs += m->jobs[i].n_pairs;
         fake_job_free(&m->jobs[i]);
     }
+    assert_int_equal(m->ended_pairs, pairs); /* every pair in one batch */
     cr_dispatch_fini(&m->dispatch);
 }
 
