@@ -2,12 +2,14 @@
 #include "cli/command.h"
 #include "cli/common.h"
 #include "cli/interrupt.h"
+#include "cli/logger.h"
 #include "server/server.h"
 
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 enum { MAX_SETTINGS = 64 };
 
@@ -83,58 +85,75 @@ static cr_status gather(const serve_flags *f, cr_settings *settings,
     return status;
 }
 
+/* An exit code; a text that is not whole is none. */
+static int print(cr_json_out *out) {
+    cr_error error;
+    int code = CR_EXIT_DONE;
+    if (out->failed) {
+        cr_fail_memory(&error, out->text.len, "a text");
+        code = cr_command_fail(&error);
+    } else {
+        fwrite(out->text.data, 1, out->text.len, stdout);
+        code = cr_command_flush();
+    }
+    cr_json_out_fini(out);
+    return code;
+}
+
 static int print_config(const cr_settings *settings) {
     char group[CR_SETTING_NAME_BYTES] = "";
+    cr_json_out out;
+    cr_json_out_init(&out);
     for (size_t i = 0; i < CR_N_SETTINGS; i++) {
-        char value[4200];
         const char *name = CR_SETTINGS[i].name, *dot = strchr(name, '.');
-        cr_setting_show(settings, &CR_SETTINGS[i], value, sizeof value);
         size_t len = dot ? (size_t)(dot - name) : 0;
         if (dot && (strlen(group) != len || strncmp(group, name, len) != 0)) {
             snprintf(group, sizeof group, "%.*s", (int)len, name);
-            printf("%s:\n", group);
+            cr_json_put(&out, "%s:\n", group);
         }
-        printf("%s%s: %s\n", dot ? "  " : "", dot ? dot + 1 : name, value);
+        cr_json_put(&out, "%s%s: ", dot ? "  " : "", dot ? dot + 1 : name);
+        cr_setting_show(settings, &CR_SETTINGS[i], &out);
+        cr_json_put(&out, "\n");
     }
-    return cr_command_flush();
-}
-
-static void write_log(void *context, const char *line, size_t len) {
-    (void)context;
-    /* One write, so that lines of several threads stay whole. */
-    char text[1100];
-    int n = snprintf(text, sizeof text, "crossrank: %.*s\n", (int)len, line);
-    if (n > 0)
-        fwrite(text, 1, (size_t)n < sizeof text ? (size_t)n : sizeof text - 1,
-               stderr);
+    return print(&out);
 }
 
 /* An exit code: whoever waits for the line must not wait for ever. */
 static int announce(const cr_server *server) {
     const char *grpc = cr_server_grpc_address(server);
-    printf("{\"http\":\"%s\"", cr_server_address(server));
-    if (grpc)
-        printf(",\"grpc\":\"%s\"", grpc);
-    printf("}\n");
-    return cr_command_flush();
+    cr_json_out out;
+    cr_json_out_init(&out);
+    cr_json_put(&out, "{\"http\":");
+    cr_json_put_string(&out, cr_server_address(server));
+    if (grpc) {
+        cr_json_put(&out, ",\"grpc\":");
+        cr_json_put_string(&out, grpc);
+    }
+    cr_json_put(&out, "}\n");
+    return print(&out);
 }
 
 /* Until SIGTERM or SIGINT. SIGHUP reads keys, SIGUSR1 the model anew. */
-static void serve_until_told(cr_server *server, const sigset_t *signals) {
+static void serve_until_told(cr_server *server, cr_logger *log,
+                             const sigset_t *signals) {
     for (int number = 0; number != SIGTERM && number != SIGINT;) {
         cr_error error;
         if (sigwait(signals, &number) != 0)
             continue;
-        if (number == SIGHUP && cr_server_reload_keys(server, &error) != CR_OK)
-            fprintf(stderr, "crossrank: the old keys stay: %s\n",
-                    error.message);
+        if (number == SIGHUP &&
+            cr_server_reload_keys(server, &error) != CR_OK) {
+            char line[CR_ERROR_MESSAGE_BYTES + 32];
+            int n = snprintf(line, sizeof line, "the old keys stay: %s",
+                             error.message);
+            cr_logger_put(log, line, n > 0 ? (size_t)n : 0);
+        }
         if (number == SIGUSR1)
-            cr_server_reload(server, NULL, &error);
+            cr_server_reload(server, NULL, NULL, &error);
     }
 }
 
 static cr_status open_server(const cr_settings *settings, cr_options *model,
-                             char path[CR_COMMON_PATH_BYTES],
+                             char path[CR_COMMON_PATH_BYTES], cr_logger *log,
                              cr_server **server, cr_error *error) {
     const cr_common common = {.model = settings->model,
                               .revision = settings->revision,
@@ -146,16 +165,34 @@ static cr_status open_server(const cr_settings *settings, cr_options *model,
                               .max_length = settings->max_length,
                               .truncation = settings->truncation,
                               .activation = settings->activation};
-    const cr_server_options options = {
-        .settings = settings, .model = model, .log = write_log};
+    const cr_server_options options = {.settings = settings,
+                                       .model = model,
+                                       .log = cr_logger_put,
+                                       .log_context = log};
     cr_status status = cr_common_options(&common, path, model, error);
     return status == CR_OK ? cr_server_open(&options, server, error) : status;
 }
 
-static int serve(const cr_settings *settings) {
+static int serve_with(const cr_settings *settings, cr_logger *log,
+                      const sigset_t *signals) {
     char path[CR_COMMON_PATH_BYTES];
     cr_options model;
     cr_server *server;
+    cr_error error;
+    if (open_server(settings, &model, path, log, &server, &error) != CR_OK)
+        return cr_command_fail(&error);
+    int code = announce(server);
+    if (code == CR_EXIT_DONE)
+        serve_until_told(server, log, signals);
+    bool drained = cr_server_stop(server);
+    return code != CR_EXIT_DONE ? code
+           : drained            ? CR_EXIT_DONE
+                                : CR_EXIT_SOME_FAILED;
+}
+
+static int serve(const cr_settings *settings) {
+    enum { LAST_LINES_MS = 1000 };
+    cr_logger *log;
     cr_error error;
     sigset_t signals;
     /* Every thread that comes inherits this: only sigwait sees them. */
@@ -167,15 +204,11 @@ static int serve(const cr_settings *settings) {
     pthread_sigmask(SIG_BLOCK, &signals, NULL);
     if (cr_interrupt_asked()) /* just before: as if it came now */
         return CR_EXIT_DONE;
-    if (open_server(settings, &model, path, &server, &error) != CR_OK)
+    if (cr_logger_open(STDERR_FILENO, &log, &error) != CR_OK)
         return cr_command_fail(&error);
-    int code = announce(server);
-    if (code == CR_EXIT_DONE)
-        serve_until_told(server, &signals);
-    bool drained = cr_server_stop(server);
-    return code != CR_EXIT_DONE ? code
-           : drained            ? CR_EXIT_DONE
-                                : CR_EXIT_SOME_FAILED;
+    int code = serve_with(settings, log, &signals);
+    cr_logger_close(log, LAST_LINES_MS);
+    return code;
 }
 
 static int run(int argc, char **argv) {

@@ -29,7 +29,7 @@
     X(TOKENS_REAL, "tokens_total", "kind=\"real\"",                            \
       "Tokens computed: of texts, and padding.")                               \
     X(TOKENS_PADDED, "tokens_total", "kind=\"padded\"", "")                    \
-    X(TRUNCATED, "truncated_pairs_total", "", "Pairs that were cut to fit.")   \
+    X(TRUNCATED, "truncated_pairs_total", "", "Pairs scored that were cut.")   \
     X(REFUSED_OVERLOAD, "refused_total", "reason=\"overload\"",                \
       "Requests refused, by reason.")                                          \
     X(REFUSED_SIZE, "refused_total", "reason=\"size\"", "")                    \
@@ -41,6 +41,10 @@
     X(CANCELLED_DEADLINE, "cancelled_total", "reason=\"deadline\"", "")        \
     X(SWEPT, "connections_swept_total", "",                                    \
       "Connections closed for sending a request too slowly.")                  \
+    X(EVICTED, "connections_evicted_total", "",                                \
+      "Idle connections closed to make room for new ones.")                    \
+    X(LOG_LOST, "log_lines_lost_total", "",                                    \
+      "Lines of the log that nobody read in time.")                            \
     X(RELOADS_DONE, "reloads_total", "result=\"done\"",                        \
       "Model reloads, by result.")                                             \
     X(RELOADS_FAILED, "reloads_total", "result=\"failed\"", "")

@@ -127,7 +127,6 @@ static void count_ask(cr_call *call) {
     cr_metrics_observe(m, CR_HISTOGRAM_REQUEST_PAIRS, ask->n_pairs);
     cr_metrics_observe(m, CR_HISTOGRAM_TOKENIZATION,
                        (uint64_t)ask->tokenize_ns);
-    cr_metrics_count(m, CR_COUNT_TRUNCATED, ask->job.n_truncated);
 }
 
 bool cr_admit_encode(cr_call *call, int64_t start_ns) {
@@ -170,6 +169,8 @@ bool cr_admit_finish(cr_call *call) {
                        (uint64_t)(job->started_ns - job->queued_ns));
     cr_metrics_observe(&call->server->metrics, CR_HISTOGRAM_COMPUTE,
                        (uint64_t)(job->finished_ns - job->started_ns));
+    cr_metrics_count(&call->server->metrics, CR_COUNT_TRUNCATED,
+                     job->n_truncated);
     return true;
 }
 

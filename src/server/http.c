@@ -190,17 +190,63 @@ static int64_t patience_ns(const cr_http *http, const conn *c) {
     return INT64_MAX;
 }
 
+/* Its closing is told under conn_lock, so the descriptor is its own. */
+static void cut_off(cr_http *http, conn *c, cr_counter_id why) {
+    shutdown(c->fd, SHUT_RDWR);
+    c->phase = WORKING;
+    cr_metrics_count(http->metrics, why, 1);
+}
+
+/* Asks for nothing. Who has just connected has a second to begin. */
+static bool is_idle(const conn *c, int64_t now) {
+    const int64_t second = 1000000000;
+    return c->phase == IDLE ||
+           (c->phase == FRESH && now - c->since_ns > second);
+}
+
+/* The idle one that has been so for the longest time, or NULL. */
+static conn *most_idle(const cr_http *http, int64_t now) {
+    conn *idlest = NULL;
+    for (conn *c = http->conns; c; c = c->behind)
+        if (is_idle(c, now) && (!idlest || c->since_ns < idlest->since_ns))
+            idlest = c;
+    return idlest;
+}
+
+static bool somebody_waits(const cr_http *http) {
+    struct pollfd p = {.fd = http->listener.fd, .events = POLLIN};
+    return p.fd >= 0 && poll(&p, 1, 0) > 0;
+}
+
+/* Where all connections are taken and somebody waits for one, a few of those
+ * that ask for nothing go: pools of clients and balancers must not keep out
+ * others, and probes. */
+static void make_room(cr_http *http, int64_t now) {
+    uint32_t n = 0;
+    for (conn *c = http->conns; c; c = c->behind)
+        n++;
+    if (n < http->settings->max_connections || !somebody_waits(http))
+        return;
+    for (uint32_t i = cr_http_evictions(http->settings); i; i--) {
+        conn *c = most_idle(http, now);
+        char byte;
+        if (!c)
+            return;
+        if (c->phase == IDLE &&
+            recv(c->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) > 0)
+            c->since_ns = now; /* a request has just come */
+        else
+            cut_off(http, c, CR_COUNT_EVICTED);
+    }
+}
+
 void cr_http_sweep(cr_http *http) {
     int64_t now = cr_now_ns();
     pthread_mutex_lock(&http->conn_lock);
-    for (conn *c = http->conns; c; c = c->behind) {
-        if (now - c->since_ns <= patience_ns(http, c))
-            continue;
-        /* Its closing is told under this lock, so the descriptor is its own. */
-        shutdown(c->fd, SHUT_RDWR);
-        c->phase = WORKING;
-        cr_metrics_count(http->metrics, CR_COUNT_SWEPT, 1);
-    }
+    for (conn *c = http->conns; c; c = c->behind)
+        if (now - c->since_ns > patience_ns(http, c))
+            cut_off(http, c, CR_COUNT_SWEPT);
+    make_room(http, now);
     pthread_mutex_unlock(&http->conn_lock);
 }
 
@@ -692,6 +738,12 @@ cr_status cr_http_open(const cr_settings *settings, const cr_http_app *app,
 
 const char *cr_http_address(const cr_http *http) {
     return http->listener.address;
+}
+
+uint32_t cr_http_evictions(const cr_settings *settings) {
+    enum { PART = 128, MOST = 8 };
+    uint32_t n = settings->max_connections / PART + 1;
+    return n < MOST ? n : MOST;
 }
 
 uint32_t cr_http_linger_bytes(const cr_settings *settings) {

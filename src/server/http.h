@@ -8,8 +8,8 @@
  * its scores its connection is suspended and costs nothing.
  *
  * Threads: `begin`, `finish` and `end` run on HTTP threads, `receive` and
- * `start` there or on the ingest thread; one at a time for one exchange.
- * Ownership: exchanges belong to this module. */
+ * `start` there, on the ingest thread or on that of errands; one at a time for
+ * one exchange. Ownership: exchanges belong to this module. */
 #ifndef CR_SERVER_HTTP_H
 #define CR_SERVER_HTTP_H
 
@@ -93,6 +93,8 @@ uint32_t cr_http_n_accepted(const cr_http *http);
  * times a second. */
 void cr_http_sweep(cr_http *http);
 /* How much a connection that was answered early may still send. */
+/* Idle connections that give way at a time, where all are taken. */
+uint32_t cr_http_evictions(const cr_settings *settings);
 uint32_t cr_http_linger_bytes(const cr_settings *settings);
 /* Bytes that another front end holds count against max_pending_bytes too;
  * false: it is passed, and they are counted all the same. From any thread. */

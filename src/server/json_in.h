@@ -12,6 +12,11 @@
 
 #include <jansson.h>
 
+/* Of one body, in memory: so many bytes, and as many as so many times its
+ * own. Documents of a few letters cost about ten times their text; the first
+ * megabyte is free, so that small bodies never meet the limit. */
+enum { CR_JSON_FREE_BYTES = 1 << 20, CR_JSON_BYTES_PER_BYTE = 10 };
+
 /* Before any other thread uses jansson. */
 void cr_json_in_install(void);
 /* Parses an object; NULL and a refusal where it is none. Texts may hold NUL

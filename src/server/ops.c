@@ -127,6 +127,8 @@ static void put_counters(cr_json_out *out, const cr_metrics *m) {
     put_counter(out, m, "cancelled_client_gone", CR_COUNT_CANCELLED_GONE);
     put_counter(out, m, "cancelled_deadline", CR_COUNT_CANCELLED_DEADLINE);
     put_counter(out, m, "connections_swept", CR_COUNT_SWEPT);
+    put_counter(out, m, "connections_evicted", CR_COUNT_EVICTED);
+    put_counter(out, m, "log_lines_lost", CR_COUNT_LOG_LOST);
     put_counter(out, m, "reloads", CR_COUNT_RELOADS_DONE);
 }
 
@@ -287,10 +289,11 @@ bool cr_ops_stream(cr_call *call) {
 
 bool cr_ops_reset(cr_call *call) {
     cr_server *s = call->server;
+    int64_t now = cr_now_ns();
+    pthread_mutex_lock(&s->lock); /* no row of history comes in between */
     cr_metrics_reset(&s->metrics);
-    atomic_store(&s->counted_since_ns, cr_now_ns());
-    pthread_mutex_lock(&s->lock);
-    cr_history_reset(&s->history);
+    atomic_store(&s->counted_since_ns, now);
+    cr_history_reset(&s->history, now);
     pthread_mutex_unlock(&s->lock);
     cr_json_put(&call->exchange->out, "{\"status\":\"ok\"}");
     return true;
@@ -323,12 +326,12 @@ bool cr_ops_reload(cr_call *call) {
         return cr_refuse(&ask->refusal, CR_REFUSAL_SHAPE,
                          "`model` must be the name of a folder: leave it out "
                          "to load the one that runs again");
-    cr_status status =
-        cr_server_reload(call->server, cr_ask_name(ask->body, "model"), &error);
+    uint32_t generation;
+    cr_status status = cr_server_reload(
+        call->server, cr_ask_name(ask->body, "model"), &generation, &error);
     if (status != CR_OK)
         return cr_refuse(&ask->refusal, CR_REFUSAL_BACKEND,
                          "the old model goes on: %s", error.message);
-    cr_json_put(&x->out, "{\"status\":\"ok\",\"generation\":%u}",
-                call->generation->number + 1);
+    cr_json_put(&x->out, "{\"status\":\"ok\",\"generation\":%u}", generation);
     return true;
 }

@@ -19,7 +19,7 @@
 
 enum { LINE_BYTES = 1024, GIVE_UP_MS = 60000 };
 
-void cr_server_log(const cr_server *server, const char *format, ...) {
+void cr_server_log(cr_server *server, const char *format, ...) {
     char line[LINE_BYTES];
     va_list args;
     if (!server->options.log)
@@ -30,7 +30,8 @@ void cr_server_log(const cr_server *server, const char *format, ...) {
     if (len < 0)
         return;
     size_t n = (size_t)len < sizeof line ? (size_t)len : sizeof line - 1;
-    server->options.log(server->options.log_context, line, n);
+    if (!server->options.log(server->options.log_context, line, n))
+        cr_metrics_count(&server->metrics, CR_COUNT_LOG_LOST, 1);
 }
 
 /* ---- Looking ------------------------------------------------------------ */
@@ -145,18 +146,19 @@ static void swap_in(cr_server *s, cr_generation *g) {
     cr_generation_unref(old);
 }
 
-static cr_status try_reload(cr_server *s, const char *model, cr_error *error) {
+static cr_status try_reload(cr_server *s, const char *model, uint32_t *number,
+                            cr_error *error) {
     cr_generation *g;
     bool known;
     pthread_mutex_lock(&s->lock);
-    uint32_t number = s->generation->number + 1;
+    *number = s->generation->number + 1;
     char *path = model
                      ? NULL
                      : cr_strndup(cr_model_path(s->generation->model),
                                   strlen(cr_model_path(s->generation->model)));
     pthread_mutex_unlock(&s->lock);
     cr_status status = model || path ? open_generation(s, model ? model : path,
-                                                       number, &g, error)
+                                                       *number, &g, error)
                                      : cr_fail_memory(error, 1, "a path");
     cr_free(path);
     if (status != CR_OK)
@@ -169,12 +171,16 @@ static cr_status try_reload(cr_server *s, const char *model, cr_error *error) {
     return status;
 }
 
-cr_status cr_server_reload(cr_server *s, const char *model, cr_error *error) {
+cr_status cr_server_reload(cr_server *s, const char *model,
+                           uint32_t *generation, cr_error *error) {
     cr_error own;
+    uint32_t number;
     error = error ? error : &own;
     pthread_mutex_lock(&s->reload_lock);
     cr_notify(CR_NOTICE_RELOADING);
-    cr_status status = try_reload(s, model, error);
+    cr_status status = try_reload(s, model, &number, error);
+    if (generation)
+        *generation = number;
     cr_notify(CR_NOTICE_READY);
     pthread_mutex_unlock(&s->reload_lock);
     cr_metrics_count(
@@ -196,6 +202,29 @@ cr_status cr_server_reload_keys(cr_server *s, cr_error *error) {
 }
 
 /* ---- Life --------------------------------------------------------------- */
+
+/* Descriptors for max_connections on both ports, as far as the system lets us;
+ * where that is too few, connections would be refused without a word. */
+static void raise_descriptors(cr_server *s) {
+    enum { OTHER_DESCRIPTORS = 128 };
+    struct rlimit limit;
+    uint32_t port, wanted = s->settings->max_connections;
+    if (cr_settings_grpc_port(s->settings, &port))
+        wanted *= 2;
+    wanted += OTHER_DESCRIPTORS;
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= wanted)
+        return;
+    limit.rlim_cur = limit.rlim_max < wanted ? limit.rlim_max : wanted;
+    setrlimit(RLIMIT_NOFILE, &limit);
+    getrlimit(RLIMIT_NOFILE, &limit); /* what became of it */
+    if (limit.rlim_cur < wanted)
+        cr_server_log(s,
+                      "max_connections is %u, which needs %u open files, and "
+                      "the limit is %llu: raise it (ulimit -n, LimitNOFILE) or "
+                      "lower max_connections",
+                      s->settings->max_connections, wanted,
+                      (unsigned long long)limit.rlim_cur);
+}
 
 static cr_status open_pipeline(cr_server *s, cr_error *error) {
     const cr_settings *settings = s->settings;
@@ -277,11 +306,16 @@ cr_status cr_server_open(const cr_server_options *options, cr_server **server,
     bool known = false;
     if (!s)
         return cr_fail_memory(error, sizeof *s, "a server");
+    raise_descriptors(s);
     cr_status status = cr_keys_new(s->settings->api_keys_file, &s->keys, error);
     if (status == CR_OK)
         status = open_generation(s, NULL, 1, &s->generation, error);
     if (status == CR_OK)
         status = open_pipeline(s, error);
+    if (status == CR_OK) /* nobody is answered before */
+        status = cr_selfcheck_run(s->pipeline, s->generation, &known, error);
+    cr_metrics_reset(&s->metrics); /* the self-check is nobody's request */
+    atomic_store(&s->counted_since_ns, cr_now_ns());
     if (status == CR_OK) {
         lanes = s->generation->backend->description.lanes;
         if (strcmp(s->generation->backend->description.device, "cpu") != 0)
@@ -293,15 +327,11 @@ cr_status cr_server_open(const cr_server_options *options, cr_server **server,
     if (status == CR_OK)
         status = open_grpc(s, error);
     if (status == CR_OK)
-        status = cr_selfcheck_run(s->pipeline, s->generation, &known, error);
-    if (status == CR_OK)
         status = start_ticker(s, error);
     if (status != CR_OK) {
         free_server(s);
         return status;
     }
-    atomic_store(&s->counted_since_ns, cr_now_ns());
-    cr_metrics_reset(&s->metrics); /* the self-check is nobody's request */
     atomic_store(&s->ready, true);
     cr_server_log(s, "ready on %s, %u lanes, %s", cr_server_address(s), lanes,
                   known ? "known scores right" : "model without known scores");

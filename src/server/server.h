@@ -16,8 +16,9 @@ typedef struct cr_server cr_server;
 typedef struct cr_server_options {
     const cr_settings *settings;
     const cr_options *model; /* threads 0: CPU quota and affinity decide */
-    /* A line without its end, from any thread. NULL: nobody listens. */
-    void (*log)(void *context, const char *line, size_t len);
+    /* A line without its end, from any thread; false where it is lost. It must
+     * not wait for a reader, since requests would. NULL: nobody listens. */
+    bool (*log)(void *context, const char *line, size_t len);
     void *log_context;
 } cr_server_options;
 
@@ -29,9 +30,10 @@ const char *cr_server_address(const cr_server *server);
 /* "127.0.0.1:50051"; NULL where gRPC is not spoken. */
 const char *cr_server_grpc_address(const cr_server *server);
 /* Loads a model (NULL: the same folder again) and swaps it in once it has
- * passed the self-check; on failure the old one goes on. */
+ * passed the self-check; on failure the old one goes on. *generation is the new
+ * one's number; may be NULL. */
 cr_status cr_server_reload(cr_server *server, const char *model,
-                           cr_error *error);
+                           uint32_t *generation, cr_error *error);
 cr_status cr_server_reload_keys(cr_server *server, cr_error *error);
 /* Takes nothing new, waits for what was accepted and frees everything. False
  * where drain_timeout_ms passed and requests were given up. */

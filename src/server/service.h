@@ -60,7 +60,7 @@ typedef struct cr_route {
     /* An answer without lanes; refuses through call->ask.refusal. */
     bool (*answer)(cr_call *call);
     bool open; /* without a key */
-    bool slow; /* runs on the ingest thread */
+    bool slow; /* an errand (http.h): runs on a thread of its own */
 } cr_route;
 
 /* The route, or NULL; then *allowed is what the path takes, as the header Allow
@@ -98,7 +98,7 @@ typedef struct cr_answered {
 void cr_count_answer(cr_server *server, int status);
 /* Counts, logs and frees all that the call holds, not the call itself. */
 void cr_call_end(cr_call *call, const cr_answered *answered);
-void cr_server_log(const cr_server *server, const char *format, ...)
+void cr_server_log(cr_server *server, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 /* Sets the gauges that are looked at, not moved. */
 void cr_server_look(cr_server *server);

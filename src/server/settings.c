@@ -225,34 +225,32 @@ void cr_setting_variable_name(const cr_setting *setting,
 }
 
 void cr_setting_show(const cr_settings *settings, const cr_setting *setting,
-                     char *text, size_t bytes) {
+                     cr_json_out *out) {
     const void *value = at(settings, setting);
     const char *string;
     switch (setting->kind) {
     case CR_SETTING_OPTIONAL:
-        if (*(const uint32_t *)value == CR_UNSET) {
-            snprintf(text, bytes, "null");
-            return;
-        }
-        snprintf(text, bytes, "%u", *(const uint32_t *)value);
-        return;
     case CR_SETTING_NUMBER:
-        snprintf(text, bytes, "%u", *(const uint32_t *)value);
+        if (setting->kind == CR_SETTING_OPTIONAL &&
+            *(const uint32_t *)value == CR_UNSET)
+            cr_json_put(out, "null");
+        else
+            cr_json_put(out, "%u", *(const uint32_t *)value);
         return;
     case CR_SETTING_BOOL:
-        snprintf(text, bytes, "%s", *(const bool *)value ? "true" : "false");
+        cr_json_put(out, "%s", *(const bool *)value ? "true" : "false");
         return;
     case CR_SETTING_CHOICE:
-        snprintf(text, bytes, "%s", setting->choices[*(const uint32_t *)value]);
+        cr_json_put(out, "%s", setting->choices[*(const uint32_t *)value]);
         return;
     case CR_SETTING_TEXT:
         break;
     }
     string = *(const char *const *)value;
-    if (string)
-        snprintf(text, bytes, "\"%s\"", string);
+    if (string) /* JSON's strings are YAML's, too */
+        cr_json_put_string(out, string);
     else
-        snprintf(text, bytes, "null");
+        cr_json_put(out, "null");
 }
 
 /* ---- All of them -------------------------------------------------------- */

@@ -11,6 +11,7 @@
 #define CR_SERVER_SETTINGS_H
 
 #include "base/error.h"
+#include "server/json_out.h"
 
 typedef enum cr_score_scale {
     CR_SCALE_SIGMOID, /* 0..1 */
@@ -98,9 +99,9 @@ void cr_setting_flag_name(const cr_setting *setting,
                           char name[CR_SETTING_NAME_BYTES]);
 void cr_setting_variable_name(const cr_setting *setting,
                               char name[CR_SETTING_NAME_BYTES]);
-/* What it is set to, as the file would say it. */
+/* Appends what it is set to, as the file would say it. */
 void cr_setting_show(const cr_settings *settings, const cr_setting *setting,
-                     char *text, size_t bytes);
+                     cr_json_out *out);
 
 /* Texts that a file gave, kept for as long as the settings. */
 typedef struct cr_setting_texts {

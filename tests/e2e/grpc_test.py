@@ -602,6 +602,27 @@ def test_a_slow_sender_is_refused(server, client):
     assert is_well(client)
 
 
+def test_idle_connections_make_room(build, slower, protos):
+    """One without calls is told to go where somebody was turned away, and no
+    more than that."""
+    with serving(build, slower, protos, max_connections=4) as (server, client):
+        assert is_well(client)
+        peers = [Peer(server) for _ in range(3)]
+        for peer in peers:
+            peer.wait_for(SETTINGS)
+        time.sleep(1.5)  # all are taken, but nobody waits
+        assert server.stats()["connections_evicted"] == 0
+
+        def is_taken():
+            with contextlib.suppress(OSError):
+                return Peer(server).wait_for(SETTINGS) is not None
+            return False
+        wait_until(is_taken)
+        time.sleep(1)
+        assert server.stats()["connections_evicted"] == 1
+        assert is_well(client)
+
+
 def test_bytes_are_pending_as_they_come(build, slower, protos):
     with serving(build, slower, protos, max_body_bytes=1 << 20,
                  max_pending_bytes=1 << 20) as (server, client):
@@ -639,6 +660,7 @@ def test_rapid_resets(server, client):
 def test_ping_flood(server, client):
     peer = Peer(server)
     stop = threading.Event()
+    stop.goaway = None
 
     def drain():
         for f in peer.frames():
@@ -653,6 +675,8 @@ def test_ping_flood(server, client):
             peer.send(frame(PING, 0, 0, b"12345678") * 1000)
     assert stop.wait(60), "the flood was not ended"
     reader.join()
+    # Where it is not lost with what the peer was still sending.
+    assert stop.goaway is None or stop.goaway[4:8] == b"\0\0\0\x0b"
     assert is_well(client)
 
 

@@ -29,14 +29,17 @@ class Answer(NamedTuple):
 
 
 class Server:
-    """options: max_documents=10 becomes --max-documents 10."""
+    """options: max_documents=10 becomes --max-documents 10. Its log is read
+    from the time on that the event read_log_after is set."""
 
-    def __init__(self, program, slower=1, environment=None, **options):
-        command = [program, "serve", "--port", "0"]
+    def __init__(self, program, slower=1, environment=None,
+                 read_log_after=None, through=(), **options):
+        command = [*through, program, "serve", "--port", "0"]
         for name, value in options.items():
             text = str(value).lower() if isinstance(value, bool) else value
             command += ["--" + name.replace("_", "-"), str(text)]
         self.slower = slower
+        self.read_log_after = read_log_after
         self.process = subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
             env=environment)
@@ -59,6 +62,8 @@ class Server:
             self.host, self.port = host, int(port)
 
     def read_errors(self):
+        if self.read_log_after:
+            self.read_log_after.wait()
         for line in self.process.stderr:
             self.errors.append(line.decode())
 

@@ -10,13 +10,14 @@ import shutil
 import signal
 import socket
 import struct
+import subprocess
 import threading
 import time
 
 import pytest
 
 from helpers import BACKEND, alike
-from serve import Server, words
+from serve import Server, free_port, words
 
 QUERY = "how does air flow over a wing"
 
@@ -368,6 +369,70 @@ def test_128_connections_are_answered(server):
             s.close()
 
 
+def test_idle_connections_make_room(start):
+    """Connections that ask for nothing, kept or fresh, keep nobody out, and
+    are kept as long as nobody waits."""
+    s = start(max_connections=8)
+    kept = [s.connect() for _ in range(4)]
+    for connection in kept:
+        assert s.ask("GET", "/livez", connection=connection).status == 200
+    fresh = [s.socket() for _ in range(4)]
+    time.sleep(1.5)  # all are taken; asking for statistics takes one more
+    begin = time.monotonic()
+    assert s.stats()["connections_evicted"] == 1
+    assert time.monotonic() - begin < 5 * s.slower
+    for connection in kept[1:]:  # the first was the longest idle
+        assert s.ask("GET", "/livez", connection=connection).status == 200
+    more = [s.socket() for _ in range(8)]
+    assert s.get("/livez").status == 200
+    for connection in kept + fresh + more:
+        connection.close()
+
+
+def test_open_files_follow_max_connections(start):
+    """The soft limit is raised; a hard one below it is told in the log."""
+    for hard, told in ((4096, False), (300, True)):
+        s = start(max_connections=500, through=(
+            "sh", "-c", f'ulimit -Sn 64; ulimit -Hn {hard}; exec "$@"', "sh"))
+        with open(f"/proc/{s.process.pid}/limits") as limits:
+            soft = re.search(r"Max open files +(\d+)", limits.read()).group(1)
+        assert int(soft) == (300 if told else 2 * 500 + 128)
+        assert s.stop() == 0
+        assert ("needs 1128 open files, and the limit is 300" in s.log) == told
+
+
+def test_a_log_that_nobody_reads(start):
+    """Its pipe is full: requests go on, lines are lost and counted."""
+    reading = threading.Event()
+    s = start(access_log=True, read_log_after=reading)
+    one = b"GET /" + b"x" * 120 + b" HTTP/1.1\r\nHost: x\r\n"
+    last = one + b"Connection: close\r\n\r\n"
+    # Lines of over 200 bytes: a pipe takes 64 KiB, the server 1 MiB.
+    for _ in range(80):
+        got = s.raw((one + b"\r\n") * 99 + last)
+        assert got.count(b"HTTP/1.1 404") == 100
+    assert s.stats()["log_lines_lost"] > 0
+    assert s.post("/rerank", rerank(2)).status == 200
+    reading.set()
+    wait_until(lambda: s.get("/livez") and "lines of the log are lost here"
+               in s.log)
+    assert s.stop() == 0
+
+
+def test_stopping_waits_for_no_reader_of_the_log(build, slower):
+    """What is in the pipe by then is all that anybody gets."""
+    reading = threading.Event()
+    s = Server(build / "crossrank", slower, access_log=True,
+               read_log_after=reading)
+    one = b"GET /" + b"x" * 120 + b" HTTP/1.1\r\nHost: x\r\n"
+    for _ in range(8):
+        s.raw((one + b"\r\n") * 99 + one + b"Connection: close\r\n\r\n")
+    s.process.send_signal(signal.SIGTERM)
+    s.process.wait(20 * slower)
+    reading.set()
+    assert s.stop() == 0
+
+
 # ---- Overload, deadlines, clients that go -----------------------------------
 
 
@@ -407,6 +472,14 @@ def test_overload_is_said_as_a_proxy_wants_it(start):
     assert s.stats()["refused_overload"] == len(refused)
 
 
+def test_shortest_texts_fill_a_group(start):
+    """A text of nothing alone is two tokens, where a pair is three."""
+    s = start(max_length=16)
+    got = s.post("/predict", {"inputs": [[" "]] * 600})
+    assert got.status == 200 and len(got.json) == 600
+    assert len({json.dumps(one) for one in got.json}) == 1
+
+
 def test_one_request_over_the_queue_limit_is_taken_alone(start):
     s = start(max_queue_tokens=10)
     assert s.post("/rerank", rerank(20)).status == 200
@@ -443,8 +516,7 @@ def test_work_that_is_late_is_not_computed(start):
     assert stats["pairs"] < 300
     for value in ("0", "-1", "x", "1.5", ""):
         assert s.post("/rerank", rerank(1),
-                      X_Request_Timeout_Ms=value).status in (400, 200)
-    assert s.post("/rerank", rerank(1), X_Request_Timeout_Ms="x").status == 400
+                      X_Request_Timeout_Ms=value).status == 400, value
 
 
 def test_a_client_that_went_is_not_computed(start):
@@ -500,8 +572,14 @@ def test_a_window_merges_requests(start):
     begin = time.monotonic()
     s.post("/rerank", rerank(1))
     assert time.monotonic() - begin >= 0.09
+
+
+def test_a_full_batch_waits_for_no_window(start):
+    s = start(batching_timeout_ms=60000, batching_max_batch=96)
     begin = time.monotonic()
-    in_threads(12, lambda _: s.post("/rerank", rerank(8)))  # full: at once
+    got = in_threads(12, lambda _: s.post("/rerank", rerank(8)))
+    assert [one.status for one in got] == [200] * 12
+    assert time.monotonic() - begin < 30
 
 
 def test_batching_off_keeps_requests_apart(start):
@@ -691,7 +769,7 @@ def test_reload_under_load(start, root, tmp_path):
     assert 'crossrank_reloads_total{result="failed"} 2' in metrics
 
 
-def test_known_scores_must_be_right(start, root, tmp_path, crossrank):
+def test_known_scores_must_be_right(start, root, tmp_path, crossrank, build):
     model = tmp_path / "model"
     shutil.copytree(root / "models/crossrank-minilm-l6", model)
     weights = (model / "model.safetensors").read_bytes()
@@ -706,6 +784,16 @@ def test_known_scores_must_be_right(start, root, tmp_path, crossrank):
     (model / "known_scores.json").write_text(json.dumps(known))
     done = crossrank("serve", "--port", "0", "--model", model)
     assert done.returncode == 3 and b"self-check" in done.stderr
+    # Nobody was listening before it was known to be right.
+    port = free_port()
+    program = subprocess.Popen(
+        [build / "crossrank", "serve", "--port", str(port), "--grpc-port",
+         str(free_port()), "--model", model], stderr=subprocess.PIPE)
+    while program.poll() is None:
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(("127.0.0.1", port), timeout=60).close()
+    assert b"self-check" in program.stderr.read()
+    program.stderr.close()
 
 
 def test_the_shipped_model_has_known_scores(start):
@@ -874,7 +962,7 @@ def test_settings_from_everywhere(crossrank, tmp_path):
     config.write_text("port: 1000\nmax_documents: 7\nthreads: 3\n"
                       "batching:\n  timeout_ms: 20\n  enabled: false\n")
     done = crossrank("serve", "--config", config, "--threads", "5",
-                     "--print-config", env=dict(
+                     "--print-config", "--model", 'a "b"\\c\n', env=dict(
                          os.environ, CROSSRANK_MAX_DOCUMENTS="8",
                          CROSSRANK_BATCHING_MAX_BATCH="96",
                          CROSSRANK_PORT="tcp://10.0.0.1:80"))

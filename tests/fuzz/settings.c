@@ -13,9 +13,11 @@ static void read_settings(const char *path) {
     cr_status status = cr_settings_from_file(&settings, path, &texts, &error);
     assert(status == CR_OK || error.message[0] != '\0');
     for (size_t i = 0; i < CR_N_SETTINGS; i++) {
-        char text[64];
-        cr_setting_show(&settings, &CR_SETTINGS[i], text, sizeof text);
-        assert(*text);
+        cr_json_out text;
+        cr_json_out_init(&text);
+        cr_setting_show(&settings, &CR_SETTINGS[i], &text);
+        assert(text.text.len);
+        cr_json_out_fini(&text);
     }
     cr_setting_texts_fini(&texts);
 }

@@ -4,6 +4,7 @@
 #include "base/mem.h"
 #include "server/grpc/h2.h"
 #include "server/http.h"
+#include "server/json_in.h"
 #include "server/linger.h"
 
 #include <string.h>
@@ -279,6 +280,9 @@ static void put_limits(const cr_settings *s, cr_json_out *out) {
         {"max_body_bytes", s->max_body_bytes},
         {"max_head_bytes", CR_MAX_HEAD_BYTES},
         {"max_pending_bytes", s->max_pending_bytes},
+        {"max_json_depth", JSON_PARSER_MAX_DEPTH},
+        {"json_memory_free_bytes", CR_JSON_FREE_BYTES},
+        {"json_memory_per_byte", CR_JSON_BYTES_PER_BYTE},
         {"max_tokenize_bytes", CR_MAX_TOKENIZE_BYTES},
         {"max_queue_tokens", s->max_queue_tokens},
         {"max_connections", s->max_connections},
@@ -288,6 +292,8 @@ static void put_limits(const cr_settings *s, cr_json_out *out) {
         {"linger_silence_ms", CR_LINGER_SILENCE_MS},
         {"grpc_max_streams", CR_H2_MAX_STREAMS},
         {"grpc_max_header_bytes", CR_H2_MAX_HEADER_BYTES},
+        {"grpc_resets_per_s", CR_H2_RESETS_PER_SECOND},
+        {"grpc_pings_per_s", CR_H2_PINGS_PER_SECOND},
         {"receive_timeout_ms", s->receive_timeout_ms},
         {"min_read_bytes_per_s", CR_MIN_READ_RATE},
         {"idle_timeout_s", s->idle_timeout_s},

@@ -58,6 +58,8 @@ struct cr_h2 {
     uv_timer_t timer;
     pthread_t thread;
     bool started, quiet;
+    bool turned_away; /* somebody, of late, as all connections are taken */
+    bool owes_accept; /* there was no memory for a connection */
     nghttp2_session_callbacks *callbacks;
     nghttp2_option *options;
     cr_h2_conn *conns;

@@ -5,6 +5,7 @@
 #include "base/clock.h"
 #include "base/mem.h"
 #include "server/grpc/conn.h"
+#include "server/http.h"
 #include "server/listen.h"
 
 #include <stdio.h>
@@ -115,6 +116,8 @@ static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buffer) {
 static void on_connection(uv_stream_t *listener, int status) {
     cr_h2 *h2 = listener->data;
     cr_h2_conn *conn = status == 0 ? cr_calloc(1, sizeof *conn) : NULL;
+    /* libuv offers no other one before this one is accepted. */
+    h2->owes_accept = status == 0 && !conn;
     if (!conn)
         return;
     conn->h2 = h2;
@@ -128,8 +131,10 @@ static void on_connection(uv_stream_t *listener, int status) {
     h2->conns = conn;
     uint32_t n = atomic_fetch_add(&h2->n_connections, 1);
     cr_metrics_move(h2->metrics, CR_GAUGE_CONNECTIONS, 1);
-    if (uv_accept(listener, (uv_stream_t *)&conn->socket) != 0 ||
-        n >= h2->settings->max_connections || !cr_h2_conn_begin(conn) ||
+    bool full = n >= h2->settings->max_connections;
+    h2->turned_away = h2->turned_away || full;
+    if (uv_accept(listener, (uv_stream_t *)&conn->socket) != 0 || full ||
+        !cr_h2_conn_begin(conn) ||
         uv_read_start((uv_stream_t *)&conn->socket, lend, on_read) != 0) {
         close_conn(conn);
         return;
@@ -139,6 +144,10 @@ static void on_connection(uv_stream_t *listener, int status) {
 }
 
 /* ---- Time --------------------------------------------------------------- */
+
+static bool is_idle(const cr_h2_conn *conn) {
+    return conn->phase == CR_H2_OPEN && !conn->streams;
+}
 
 /* True: it was closed. */
 static bool sweep_conn(cr_h2_conn *conn, int64_t now) {
@@ -153,15 +162,40 @@ static bool sweep_conn(cr_h2_conn *conn, int64_t now) {
     if (conn->phase == CR_H2_LINGERING)
         return false;
     if ((conn->phase == CR_H2_NOTICED && age > (int64_t)NOTICE_MS * 1000000) ||
-        (conn->phase == CR_H2_OPEN && !conn->streams && age > idle))
+        (is_idle(conn) && age > idle))
         cr_h2_conn_end(conn);
     cr_h2_conn_sweep(conn, now);
     return false;
 }
 
+/* Where somebody was turned away, as all connections are taken, a few of those
+ * without calls are told to go, the longest idle first: as with HTTP (http.c),
+ * others must not be kept out. Who is going already makes room, too. */
+static void make_room(cr_h2 *h2, int64_t now) {
+    const int64_t second = 1000000000;
+    int64_t n_wanted = h2->turned_away ? cr_http_evictions(h2->settings) : 0;
+    h2->turned_away = false;
+    for (const cr_h2_conn *conn = h2->conns; conn; conn = conn->behind)
+        n_wanted -= conn->phase >= CR_H2_ENDING;
+    for (; n_wanted > 0; n_wanted--) {
+        cr_h2_conn *idlest = NULL;
+        for (cr_h2_conn *conn = h2->conns; conn; conn = conn->behind)
+            if (is_idle(conn) && now - conn->since_ns > second &&
+                (!idlest || conn->since_ns < idlest->since_ns))
+                idlest = conn;
+        if (!idlest)
+            return;
+        cr_h2_conn_end(idlest);
+        cr_metrics_count(h2->metrics, CR_COUNT_EVICTED, 1);
+    }
+}
+
 static void on_timer(uv_timer_t *timer) {
     cr_h2 *h2 = timer->data;
     int64_t now = cr_now_ns();
+    if (h2->owes_accept && !h2->quiet)
+        on_connection((uv_stream_t *)&h2->listener, 0);
+    make_room(h2, now);
     for (cr_h2_conn *conn = h2->conns, *behind; conn; conn = behind) {
         behind = conn->behind;
         if (!sweep_conn(conn, now))
@@ -223,6 +257,9 @@ static void on_wake(uv_async_t *wake) {
     quiesce(h2);
     while (h2->conns)
         close_conn(h2->conns);
+    /* What lanes work on comes back, each with a wake. */
+    if (atomic_load(&h2->n_accepted))
+        return;
     uv_close((uv_handle_t *)&h2->timer, NULL);
     uv_close((uv_handle_t *)wake, NULL);
 }

@@ -107,7 +107,8 @@ void cr_h2_quiesce(cr_h2 *h2);
 /* Calls whose message was received and whose answer is not yet written. */
 uint32_t cr_h2_n_accepted(const cr_h2 *h2);
 uint32_t cr_h2_n_connections(const cr_h2 *h2);
-/* Breaks off what is there, without waiting for answers; no job may be out. */
+/* Breaks off what is there, without waiting for answers to be read; returns
+ * when all jobs that are out have come back. */
 void cr_h2_close(cr_h2 *h2);
 
 /* What `receive` waited for is there. From any thread. */

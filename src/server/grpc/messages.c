@@ -19,13 +19,14 @@ enum { FREE_BYTES = 4 << 20, BYTES_PER_BYTE = 16 };
 
 typedef struct budget {
     size_t left;
-    bool refused;
+    bool refused, no_memory;
 } budget;
 
 static void *take(void *context, size_t bytes) {
     budget *b = context;
     void *block = bytes <= b->left ? cr_alloc(bytes) : NULL;
-    b->refused = b->refused || !block;
+    b->refused = b->refused || bytes > b->left;
+    b->no_memory = b->no_memory || (bytes <= b->left && !block);
     if (block)
         b->left -= bytes;
     return block;
@@ -44,7 +45,10 @@ ProtobufCMessage *cr_grpc_unpack(const ProtobufCMessageDescriptor *type,
         .alloc = take, .free = give_back, .allocator_data = &b};
     ProtobufCMessage *message =
         protobuf_c_message_unpack(type, &allocator, len, bytes);
-    if (!message && b.refused)
+    if (!message && b.no_memory)
+        cr_refuse(refusal, CR_REFUSAL_UNREADY,
+                  "no memory for a message of %zu bytes; try again later", len);
+    else if (!message && b.refused)
         cr_refuse(refusal, CR_REFUSAL_SIZE,
                   "the message has too many parts for its size: send texts");
     else if (!message)
