@@ -20,6 +20,8 @@ enum { MAX_DESCRIPTION_BYTES = 8 << 20, PATH_BYTES = 4096 };
 static const char *const FILES[] = {"config.json",
                                     "tokenizer_config.json",
                                     "special_tokens_map.json",
+                                    "added_tokens.json",
+                                    "modules.json",
                                     "config_sentence_transformers.json",
                                     "sentence_bert_config.json",
                                     "known_scores.json",

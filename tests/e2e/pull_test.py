@@ -6,6 +6,7 @@ import hashlib
 import http.server
 import os
 import pathlib
+import re
 import signal
 import subprocess
 import threading
@@ -214,6 +215,19 @@ def test_a_folder_has_no_revision(crossrank, tiny_model):
     done = crossrank("score", "--model", tiny_model, "--revision", "v2", "-",
                      stdin=b"a\tb\n")
     assert done.returncode == 2 and b"revision" in done.stderr
+
+
+def test_all_that_is_read_is_fetched(root):
+    """A file that is not there may mean other scores, such as modules.json,
+    without which sentence-transformers' activation is not read."""
+    names = set()
+    for source in ("src/model/config.c", "src/model/tokenizer_files.c",
+                   "src/model/model.c", "src/server/selfcheck.c"):
+        names |= set(re.findall(r'"([a-z_]+\.(?:json|txt|safetensors))"',
+                                (root / source).read_text()))
+    assert {"modules.json", "vocab.txt", "model.safetensors"} <= names
+    fetched = (root / "src/cli/pull.c").read_text()
+    assert [n for n in names if f'"{n}"' not in fetched] == []
 
 
 def test_revision(pull, hub, cache):
