@@ -267,6 +267,60 @@ def test_steps_of_a_long_list_do_not_show(package, pairs, monkeypatch):
         assert [encoder.predict(pair) for pair in pairs] == whole.tolist()
 
 
+def test_steps_follow_the_speed(package, monkeypatch):
+    """Long pairs behind short ones make no step of half a minute, for Ctrl-C
+    and the progress bar wait for a step's end."""
+    inner = importlib.import_module("crossrank._encoder")
+    now, took = [0.0], []
+    monkeypatch.setattr(inner.time, "perf_counter", lambda: now[0])
+    pairs = [("a", "b" * 20)] * 20000 + [("a", "b" * 3000)] * 500
+    with package.CrossEncoder(threads=1) as encoder:
+        def logits(pairs, first, end, n_labels):
+            tokens = sum(3 + min(509, len(q + p) // 4)
+                         for q, p in pairs[first:end])
+            took.append(tokens / 5000)
+            now[0] += took[-1]
+            return np.zeros((end - first, n_labels), np.float32)
+        monkeypatch.setattr(encoder._ranker, "logits", logits)
+        assert len(encoder.predict(pairs)) == len(pairs)
+    assert max(took) < 4
+    assert len(took) < 1.5 * sum(took) + 10  # nor are they too short
+
+
+def test_max_length_can_be_set(package, long_pair=("a b", "c " * 400)):
+    with package.CrossEncoder(dtype="fp32") as encoder, \
+            package.CrossEncoder(dtype="fp32", max_length=32) as short:
+        whole, cut = encoder.predict(long_pair), short.predict(long_pair)
+        assert whole != cut
+        encoder.max_seq_length = 32
+        assert encoder.predict(long_pair) == cut
+        assert encoder.max_length == encoder.max_seq_length == 32
+        with pytest.raises(package.ArgumentError, match="513"):
+            encoder.max_length = 513
+        assert encoder.predict(long_pair) == cut  # as it was
+        encoder.max_length = None
+        assert encoder.predict(long_pair) == whole
+
+
+def test_constructor_of_sentence_transformers(package, root):
+    folder = str(root / "models/crossrank-minilm-l6")
+    for arguments in ({"model_name_or_path": folder}, {"model_name": folder},
+                      {"num_labels": 1, "local_files_only": True},
+                      {"trust_remote_code": True, "model_kwargs": None},
+                      {"tokenizer_kwargs": {}, "cache_folder": None}):
+        with package.CrossEncoder(**arguments) as encoder:
+            assert encoder.num_labels == 1
+    with package.CrossEncoder(folder, 1, 64, "sigmoid", "cpu") as encoder:
+        assert encoder.max_length == 64 and encoder.activation_fn == "sigmoid"
+    for arguments, words in (({"num_labels": 3}, "num_labels is 3"),
+                             ({"cache_folder": "x"}, "HF_HUB_CACHE"),
+                             ({"model_kwargs": {"a": 1}}, "dtype=")):
+        with pytest.raises(package.ArgumentError, match=words):
+            package.CrossEncoder(**arguments)
+    with pytest.raises(TypeError, match="nonsense"):
+        package.CrossEncoder(nonsense=1)
+
+
 # ---- Arguments and results --------------------------------------------------
 
 

@@ -33,11 +33,16 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("crossrank")
 
-# One call of the C library scores this many pairs a lane at first; calls grow
-# until they take about a second, so that Ctrl-C and the progress bar wait no
-# longer and the lanes are seldom all at an end.
-FIRST_STEP = 64
+# Calls of the C library should take about a second, so that Ctrl-C and the
+# progress bar wait no longer and the lanes are seldom all at an end. A pair's
+# cost is its characters, as far as 512 tokens reach, and some for its own; the
+# first call costs a lane this much, less where a token costs more than in a
+# model of 6 layers of 384, and later ones follow the speed.
+FIRST_STEP = 25_000
 SECONDS_A_STEP = 1.0
+MAX_PAIR_CHARACTERS, PAIR_COST = 2500, 50
+GROWTH = 4
+SMALL_MODEL = 6 * (4 * 384 * 384 + 2 * 384 * 1536)  # its layers' weights
 
 ACTIVATION_NAMES = {number: name
                     for name, number in _library.ACTIVATIONS.items()}
@@ -114,12 +119,55 @@ def _accept_old_names(method: _Method) -> _Method:
     return cast("_Method", wrapper)
 
 
+def _accept_old_arguments(method: _Method) -> _Method:
+    """The constructor's names in sentence-transformers, now and before."""
+    names = {"model_name_or_path": "model", "model_name": "model",
+             "default_activation_function": "activation_fn"}
+
+    @functools.wraps(method)
+    def wrapper(self: Any, *args: Any, **kwargs: Any) -> None:
+        for theirs, ours in names.items():
+            if theirs in kwargs:
+                if ours in kwargs or (ours == "model" and args):
+                    raise TypeError(f"{theirs} and {ours} are both given")
+                kwargs[ours] = kwargs.pop(theirs)
+        method(self, *args, **kwargs)
+
+    return cast("_Method", wrapper)
+
+
+def _refuse(arguments: Mapping[str, Any]) -> None:
+    """Arguments of sentence-transformers' constructor that cannot apply; what
+    asks for nothing is passed over."""
+    theirs = {
+        "cache_folder": "the cache is $HF_HUB_CACHE, or $HF_HOME/hub",
+        "token": "crossrank pull fetches models, and reads $HF_TOKEN",
+        "model_kwargs": "dtype= and device= say how a model is opened",
+        "automodel_args": "dtype= and device= say how a model is opened",
+        "tokenizer_kwargs": "the tokenizer is as the model's folder says",
+        "processor_kwargs": "the tokenizer is as the model's folder says",
+        "tokenizer_args": "the tokenizer is as the model's folder says",
+        "config_kwargs": "the configuration is as the model's folder says",
+        "config_args": "the configuration is as the model's folder says",
+        "prompts": "put the text before the query yourself",
+        "default_prompt_name": "put the text before the query yourself",
+        "model_card_data": "there is no training here",
+        "classifier_dropout": "there is no training here"}
+    for name, value in arguments.items():
+        if name not in theirs:
+            raise TypeError("CrossEncoder.__init__() got an unexpected keyword "
+                            f"argument {name!r}")
+        if value is not None and value != {}:
+            raise ArgumentError(f"{name} is not supported: {theirs[name]}")
+
+
 class CrossEncoder:
     """Scores (query, passage) pairs with a BERT cross-encoder on the CPU.
 
     A drop-in for inference with ``sentence_transformers.CrossEncoder``: the
-    same arguments and results of ``predict`` and ``rank``, the scores of its
-    float32 model to 1e-4, and equal to the bit however the pairs are batched.
+    same arguments and results of ``predict`` and ``rank``, with
+    ``dtype="fp32"`` the scores of its float32 model to 1e-4, and equal to the
+    bit however the pairs are batched.
     It may be used from any number of threads at once, which share its lanes;
     after a fork, or unpickled, it opens its model again.
 
@@ -128,8 +176,11 @@ class CrossEncoder:
             that is in the local cache (``crossrank pull`` fetches it; no
             connection is opened here). By default ``$CROSSRANK_MODEL``, else
             the model that is shipped.
+        num_labels: None, or how many labels the model has.
         revision: Branch, tag or commit of a model of the Hub.
-        dtype: ``"auto"``, ``"fp32"``, ``"bf16"`` or ``"int8"``.
+        dtype: ``"auto"``, ``"fp32"``, ``"bf16"`` or ``"int8"``. ``"auto"`` is
+            bf16 where the CPU gains by it (logits then differ by some
+            hundredths), else fp32.
         threads: Lanes that score; 0: as many as CPU quota and affinity give.
         max_length: Tokens of a pair, the rest is cut; by default the model's
             own limit.
@@ -143,28 +194,37 @@ class CrossEncoder:
             ``"only_second"``: the passage alone is cut, never the query.
         backend: What computes, one of ``crossrank.backend_names()``.
         isa: Instruction set, one of ``crossrank.isa_names()``.
+        local_files_only: Without effect: no connection is opened here.
+        trust_remote_code: Without effect: no code of a model is ever run.
 
     Raises:
         ModelError, UnsupportedModelError: about the folder.
         UnavailableError: about backend, device, dtype or isa, which are never
             replaced by another silently.
-        ArgumentError: an argument is out of its limits.
+        ArgumentError: an argument is out of its limits, or one of
+            sentence-transformers that cannot apply.
     """
 
+    @_accept_old_arguments
     def __init__(
         self,
         model: str | os.PathLike[str] | None = None,
+        num_labels: int | None = None,
+        max_length: int | None = None,
+        activation_fn: Activation | None = None,
+        device: object = None,
         *,
         dtype: str = "auto",
         threads: int = 0,
-        max_length: int | None = None,
-        device: object = None,
-        activation_fn: Activation | None = None,
         truncation: Literal["longest_first", "only_second"] = "longest_first",
         backend: str | None = None,
         isa: str | None = None,
         revision: str | None = None,
+        local_files_only: bool = True,
+        trust_remote_code: bool = False,
+        **refused: Any,
     ) -> None:
+        _refuse(refused)
         name = None if model is None else os.fspath(model)
         if name is not None and revision is not None:
             name = f"{name}@{revision}"
@@ -180,6 +240,11 @@ class CrossEncoder:
             self.activation_fn = activation_fn
         self._ranker = Ranker(_options(self._arguments))
         self._info = self._read_info()
+        if num_labels is not None and num_labels != self.num_labels:
+            self._ranker.close()
+            raise ArgumentError(
+                f"num_labels is {num_labels}, the model has {self.num_labels}: "
+                "there is no training here, leave it out")
 
     # ---- Scores -------------------------------------------------------------
 
@@ -351,7 +416,27 @@ class CrossEncoder:
 
     @property
     def max_length(self) -> int:
+        """Tokens of a pair, the rest is cut. Setting it opens the model again
+        (None: the model's own limit); no other thread may be scoring then."""
         return self._info.max_length
+
+    @max_length.setter
+    def max_length(self, value: int | None) -> None:
+        arguments = {**self._arguments, "max_length": value}
+        ranker = Ranker(_options(arguments))
+        old, self._ranker = self._ranker, ranker
+        self._arguments = arguments
+        self._info = self._read_info()
+        old.close()
+
+    @property
+    def max_seq_length(self) -> int:
+        """The same, as sentence-transformers has it."""
+        return self.max_length
+
+    @max_seq_length.setter
+    def max_seq_length(self, value: int | None) -> None:
+        self.max_length = value
 
     @property
     def num_labels(self) -> int:
@@ -419,32 +504,47 @@ class CrossEncoder:
         if show_progress_bar is None:
             show_progress_bar = logger.getEffectiveLevel() in (
                 logging.INFO, logging.DEBUG)
+        lengths = np.fromiter((len(query) + len(passage)
+                               for query, passage in pairs), float, len(pairs))
         return self._in_steps(
-            len(pairs), lambda first, end: self._ranker.logits(
+            lengths, lambda first, end: self._ranker.logits(
                 pairs, first, end, self._info.n_labels), show_progress_bar)
 
     def _predict_at(self, table: NDArray[np.uintp]) -> Scores:
         """``predict`` of texts in memory that the caller keeps: a row of the
         table is address and bytes of a query, then of a passage."""
+        lengths = table[:, 1].astype(float) + table[:, 3].astype(float)
         logits = self._in_steps(
-            len(table), lambda first, end: self._ranker.logits_at(
+            lengths, lambda first, end: self._ranker.logits_at(
                 table[first:end], self._info.n_labels), False)
         return self._activate(None, logits)
 
-    def _in_steps(self, n: int, logits_of: Callable[[int, int], Scores],
+    def _first_budget(self) -> float:
+        info = self._info
+        weights = info.n_layers * info.hidden_size * (
+            4 * info.hidden_size + 2 * info.intermediate_size)
+        return FIRST_STEP * info.threads * min(1.0, SMALL_MODEL / weights)
+
+    def _in_steps(self, lengths: NDArray[np.float64],
+                  logits_of: Callable[[int, int], Scores],
                   show_progress_bar: bool) -> Scores:
+        n = len(lengths)
         logits = np.empty((n, self._info.n_labels), np.float32)
-        step, first = FIRST_STEP * self._info.threads, 0
+        costs = np.cumsum(
+            np.minimum(lengths, MAX_PAIR_CHARACTERS) + PAIR_COST)
+        budget, first, spent = self._first_budget(), 0, 0.0
         with _progress(n, show_progress_bar) as bar:
             while first < n:
-                end = min(first + step, n)
+                end = int(np.searchsorted(costs, spent + budget, "right"))
+                end = max(end, first + 1)
                 start = time.perf_counter()
                 logits[first:end] = logits_of(first, end)
-                seconds = time.perf_counter() - start
+                seconds = max(time.perf_counter() - start, 1e-9)
                 bar.update(end - first)
-                first = end
-                if seconds < SECONDS_A_STEP / 2:
-                    step *= 2
+                cost = float(costs[end - 1]) - spent
+                budget = min(cost / seconds * SECONDS_A_STEP,
+                             GROWTH * max(budget, cost))
+                first, spent = end, float(costs[end - 1])
         return logits if self._info.n_labels > 1 else logits[:, 0]
 
     def _check_activation(self, activation: object) -> None:
@@ -549,13 +649,22 @@ def _picture(pair: Any) -> str:
     return f"a {type(pair).__name__}"
 
 
+def _is_of_torch(torch: Any, activation: object) -> bool:
+    """A module, or a function such as torch.sigmoid: both want tensors."""
+    if isinstance(activation, torch.nn.Module):
+        return True
+    places = [getattr(activation, "__module__", None),
+              getattr(getattr(activation, "__self__", None), "__module__", None)]
+    return any(str(place).split(".")[0] == "torch" for place in places)
+
+
 def _call(activation: Callable[[Any], Any], logits: Scores) -> Scores:
     """What a callable makes of the logits, which it gets as [pairs, labels]."""
     if len(logits) == 0:
         return logits
     rows: Any = logits.reshape(len(logits), -1).copy()
     torch = sys.modules.get("torch")
-    if torch is not None and isinstance(activation, torch.nn.Module):
+    if torch is not None and _is_of_torch(torch, activation):
         with torch.inference_mode():
             result = activation(torch.from_numpy(rows)).cpu().numpy()
     else:
