@@ -220,8 +220,10 @@ static cr_status judge(cr_download *d, CURLcode result, long code) {
                        "interrupted; the same command goes on from here");
     if (result == CURLE_WRITE_ERROR && d->error && d->error->message[0])
         return d->error->status;
-    return cr_fail(d->error, CR_ERR_IO, "%s: %s", d->endpoint,
-                   curl_easy_strerror(result));
+    return cr_fail(d->error, CR_ERR_IO,
+                   "%s: %s: is there a network, does $HF_ENDPOINT or a proxy "
+                   "($https_proxy) have to be set? --model takes a folder, too",
+                   d->endpoint, curl_easy_strerror(result));
 }
 
 /* Tries until it is done or cannot be. `again` sets a transfer up. */

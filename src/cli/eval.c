@@ -14,6 +14,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 typedef struct eval_options {
@@ -85,11 +86,17 @@ static cr_status write_run(cr_out *out, const cr_collection *collection,
         status = cr_eval_order(collection, query, scores, order, error);
         for (size_t i = 0; status == CR_OK && i < query->n; i++) {
             uint32_t doc = query->candidates[order[i]].doc;
+            cr_text name = collection->doc_names.list[doc];
+            /* Columns of ids with blanks are told apart by tabs. */
+            bool blank =
+                (query->id.len && memchr(query->id.data, ' ', query->id.len)) ||
+                (name.len && memchr(name.data, ' ', name.len));
+            char gap = blank ? '\t' : ' ';
             cr_out_column(out, query->id);
-            cr_out_text(out, " Q0 ");
-            cr_out_column(out, collection->doc_names.list[doc]);
-            cr_out_printf(out, " %zu %.9g crossrank\n", i + 1,
-                          (double)scores[order[i]]);
+            cr_out_printf(out, "%cQ0%c", gap, gap);
+            cr_out_column(out, name);
+            cr_out_printf(out, "%c%zu%c%.9g%ccrossrank\n", gap, i + 1, gap,
+                          (double)scores[order[i]], gap);
         }
         scores += query->n;
     }
@@ -97,13 +104,27 @@ static cr_status write_run(cr_out *out, const cr_collection *collection,
     return status == CR_OK ? cr_out_flush(out, error) : status;
 }
 
-static cr_status save_run(const char *path, const cr_collection *collection,
-                          const float *scores, cr_error *error) {
+/* A run takes minutes: whether it can be kept is known before. What is there
+ * stays until then. */
+static cr_status open_run(const char *path, int *fd, cr_error *error) {
+    *fd = path ? open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0666) : -1;
+    return !path || *fd >= 0 ? CR_OK
+                             : cr_fail(error, CR_ERR_IO, "%s: cannot write: %s",
+                                       path, strerror(errno));
+}
+
+static cr_status save_run(const char *path, int fd,
+                          const cr_collection *collection, const float *scores,
+                          cr_error *error) {
     cr_out out;
-    int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
-    if (fd < 0)
+    struct stat about;
+    /* A device is not shortened. */
+    if (fstat(fd, &about) == 0 && S_ISREG(about.st_mode) &&
+        ftruncate(fd, 0) != 0) {
+        close(fd);
         return cr_fail(error, CR_ERR_IO, "%s: cannot write: %s", path,
                        strerror(errno));
+    }
     cr_out_init(&out, fd, path);
     cr_status status = write_run(&out, collection, scores, error);
     if (close(fd) != 0 && status == CR_OK)
@@ -207,15 +228,23 @@ static cr_status evaluate(const eval_options *o, cr_ranker *ranker,
     if (!scores)
         return cr_fail_memory(error, collection->n_candidates * sizeof *scores,
                               "scores");
+    int fd;
+    bool is_new = o->save && access(o->save, F_OK) != 0;
+    cr_status status = open_run(o->save, &fd, error);
     double began = cr_seconds();
-    cr_status status = score_all(o, ranker, collection, scores, error);
+    if (status == CR_OK)
+        status = score_all(o, ranker, collection, scores, error);
     double seconds = cr_seconds() - began;
-    if (status == CR_OK && o->save)
-        status = save_run(o->save, collection, scores, error);
     if (status == CR_OK)
         cr_common_note_cut(&o->common, ranker);
     if (status == CR_OK)
         status = report(o, collection, scores, seconds, error);
+    if (status == CR_OK && o->save)
+        status = save_run(o->save, fd, collection, scores, error);
+    else if (fd >= 0)
+        close(fd);
+    if (status != CR_OK && fd >= 0 && is_new)
+        unlink(o->save); /* nothing, or half of it */
     cr_free(scores);
     return status;
 }

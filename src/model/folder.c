@@ -14,7 +14,9 @@
 /* How to turn weights in other formats into the one that is read here. */
 #define CONVERT                                                                \
     "convert them with transformers: AutoModelForSequenceClassification."      \
-    "from_pretrained(DIR).save_pretrained(NEW, max_shard_size=\"100GB\")"
+    "from_pretrained(DIR).save_pretrained(NEW, max_shard_size=\"100GB\"), "    \
+    "then "                                                                    \
+    "copy the other .json and .txt files of DIR to NEW"
 
 cr_status cr_folder_path(const char *folder, const char *name, char **path,
                          cr_error *error) {

@@ -29,6 +29,13 @@ static cr_status parse_into(cr_json *json, cr_text text, unsigned how,
         flags |= JSON_DECODE_INT_AS_REAL;
     json_error_t why;
     json->root = json_loadb(text.len ? text.data : "", text.len, flags, &why);
+    static const char LFS[] = "version https://git-lfs";
+    if (!json->root && text.len > sizeof LFS &&
+        memcmp(text.data, LFS, sizeof LFS - 1) == 0)
+        return cr_fail(error, CR_ERR_MODEL,
+                       "%s: is a Git LFS pointer of %zu bytes, not the file: "
+                       "fetch it with git lfs pull or crossrank pull",
+                       json->path, text.len);
     if (!json->root)
         return parse_failure(json, &why, error);
     bool list = how & CR_JSON_LIST;

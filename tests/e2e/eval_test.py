@@ -153,3 +153,25 @@ def test_saving_fails_loudly(tiny, small):
     done = tiny("eval", small, "--save",
                      "/dev/full")
     assert done.returncode == 3
+    # Figures that were computed are shown though the run is lost.
+    assert list(json.loads(done.stdout))[0] == "queries"
+
+
+def test_ids_with_blanks_are_saved_as_they_can_be_read(tiny, tmp_path):
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (folder / "corpus.jsonl").write_text("".join(
+        json.dumps({"_id": f"doc {i}", "text": t}) + "\n"
+        for i, t in enumerate(["Rome is in Italy", "tea is hot"])))
+    (folder / "queries.jsonl").write_text(
+        json.dumps({"_id": "q 1", "text": "capital"}) + "\n")
+    (folder / "qrels.test.tsv").write_text(
+        "query-id\tcorpus-id\tscore\nq 1\tdoc 0\t1\n")
+    (folder / "run.bm25.tsv").write_text("q 1\tdoc 0\t2\nq 1\tdoc 1\t1\n")
+    saved = tmp_path / "run"
+    first = tiny("eval", folder, "--save", saved)
+    assert first.returncode == 0, message_of(first)
+    again = tiny("eval", folder, "--run", saved)
+    assert again.returncode == 0, message_of(again)
+    assert json.loads(again.stdout)["first_stage"] \
+        == json.loads(first.stdout)["reranked"]

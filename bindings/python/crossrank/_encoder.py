@@ -227,6 +227,10 @@ class CrossEncoder:
         _refuse(refused)
         name = None if model is None else os.fspath(model)
         if name is not None and revision is not None:
+            if os.path.isdir(name):
+                raise ArgumentError(
+                    f"revision is {revision!r}, and {name} is a folder: it is "
+                    "for names of the Hub, leave it out")
             name = f"{name}@{revision}"
         self._arguments: dict[str, Any] = {
             "model": name,

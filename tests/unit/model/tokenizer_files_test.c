@@ -585,6 +585,9 @@ static const struct {
      {"extra_special_tokens", "7"}},
     {"[]", CR_ERR_MODEL, {"tokenizer_config.json", "object"}},
     {"{", CR_ERR_MODEL, {"tokenizer_config.json", "not valid JSON"}},
+    {"version https://git-lfs.github.com/spec/v1\noid sha256:1a\nsize 9\n",
+     CR_ERR_MODEL,
+     {"tokenizer_config.json", "Git LFS pointer"}},
 };
 
 static void fields_of_tokenizer_config_are_checked(void **state) {
