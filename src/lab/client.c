@@ -219,6 +219,7 @@ cr_status cr_client_ask(cr_client *c, const char *method, const char *path,
         return status;
     status = ask_once(c, answer, &untouched, error);
     if (status == CR_ERR_IO && was_open && untouched) {
+        c->n_resent++;
         status = cr_dial_connect(&c->to, &c->fd, error);
         if (status == CR_OK)
             status = ask_once(c, answer, &untouched, error);

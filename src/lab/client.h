@@ -18,6 +18,7 @@ typedef struct cr_client {
     cr_dial to;
     int fd; /* -1: not connected */
     cr_buf out, in, body;
+    size_t n_resent; /* requests, as the kept connection had been closed */
 } cr_client;
 
 typedef struct cr_answer {

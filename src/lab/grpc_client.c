@@ -25,6 +25,7 @@ struct cr_grpc_client {
     cr_dial to;
     char authority[AUTHORITY_BYTES];
     int fd; /* -1: not connected */
+    size_t n_resent;
     nghttp2_session *session;
     int send_errno;
     bool leaving; /* the server takes no more calls here */
@@ -347,8 +348,11 @@ cr_status cr_grpc_client_call(cr_grpc_client *c, const char *path,
         status = try_call(c, path, message, answer, &untouched, error);
     if (status != CR_ERR_IO || !was_open || !untouched)
         return status;
+    c->n_resent++;
     status = connect_anew(c, error);
     if (status == CR_OK)
         status = try_call(c, path, message, answer, &untouched, error);
     return status;
 }
+
+size_t cr_grpc_client_resent(const cr_grpc_client *c) { return c->n_resent; }

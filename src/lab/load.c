@@ -412,6 +412,9 @@ static cr_status gather(load *l, uint32_t n, cr_error *error) {
             memcpy(r->samples + r->n, l->workers[i].samples,
                    l->workers[i].n * sizeof *r->samples);
         r->n += l->workers[i].n;
+        r->n_resent += l->workers[i].client.n_resent;
+        if (l->workers[i].grpc)
+            r->n_resent += cr_grpc_client_resent(l->workers[i].grpc);
     }
     qsort(r->samples, r->n, sizeof *r->samples, by_end);
     for (size_t i = 0; i < r->n; i++) {

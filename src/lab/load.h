@@ -62,6 +62,7 @@ typedef struct cr_sample {
 typedef struct cr_load_result {
     cr_sample *samples; /* [n], by end */
     size_t n, n_failed;
+    size_t n_resent;   /* on a new connection: the kept one had been closed */
     double duration_s; /* first start to last end */
     double cpu_s;      /* of this process meanwhile */
     bool stopped;

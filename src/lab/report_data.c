@@ -498,11 +498,15 @@ size_t cr_report_warnings(const cr_report *r,
                           char texts[CR_REPORT_WARNINGS][CR_REPORT_TEXT]) {
     size_t n = 0;
     bool busy = false;
+    double resent = 0;
     double there = (double)json_array_size(json_object_get(r->json, "servers"));
     double planned = cr_report_number(r->json, "planned_servers");
-    for (size_t i = 0; i < r->n_configs; i++)
-        busy = busy ||
-               cr_report_number(r->configs[i].json, "client_cpu_share") > 0.5;
+    for (size_t i = 0; i < r->n_configs; i++) {
+        const json_t *json = r->configs[i].json;
+        double more = cr_report_number(json, "resent");
+        busy = busy || cr_report_number(json, "client_cpu_share") > 0.5;
+        resent += isnan(more) ? 0 : more;
+    }
     if (json_is_true(json_object_get(r->json, "interrupted")))
         snprintf(texts[n++], CR_REPORT_TEXT,
                  "the run was interrupted: this is what was measured before.");
@@ -510,6 +514,11 @@ size_t cr_report_warnings(const cr_report *r,
         snprintf(texts[n++], CR_REPORT_TEXT,
                  "%.0f of the %.0f servers of the sweep were measured.", there,
                  planned);
+    if (resent > 0)
+        snprintf(texts[n++], CR_REPORT_TEXT,
+                 "%.0f requests were sent a second time, as the server had "
+                 "closed the connection without an answer.",
+                 resent);
     if (busy)
         snprintf(texts[n++], CR_REPORT_TEXT,
                  "the load generator used more than half of the CPU: the "

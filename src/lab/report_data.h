@@ -77,7 +77,7 @@ cr_status cr_report_read(cr_report *report, const char *dir, cr_error *error);
 void cr_report_fini(cr_report *report);
 
 /* What a reader must know before the figures, a sentence each; how many. */
-enum { CR_REPORT_WARNINGS = 3 };
+enum { CR_REPORT_WARNINGS = 4 };
 size_t cr_report_warnings(const cr_report *report,
                           char texts[CR_REPORT_WARNINGS][CR_REPORT_TEXT]);
 

@@ -318,7 +318,7 @@ json_t *cr_results_configuration(const cr_load_options *o,
     /* In this process the load generator's share is not to be told apart. */
     double share = o->target->url && s > 0 ? r->cpu_s / s / cores : CR_UNKNOWN;
     return json_pack(
-        "{s:o,s:i,s:i,s:s,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,"
+        "{s:o,s:i,s:i,s:s,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,"
         "s:{s:o,s:o,s:o},s:o,s:o}",
         "id", count((double)id), "batch_size", (int)o->batch_size,
         "concurrency", (int)o->concurrency, "mode", open ? "open" : "closed",
@@ -326,8 +326,9 @@ json_t *cr_results_configuration(const cr_load_options *o,
         open ? json_string(o->fixed ? "fixed" : "poisson") : json_null(),
         "started_s", json_real(started_s), "duration_s", json_real(s),
         "requests", count((double)r->n), "failed", count((double)r->n_failed),
-        "pairs", count(pairs), "latency_ms", latency_of(r), "throughput",
-        "requests_per_s", cr_results_number(good / s), "pairs_per_s",
+        "resent", count((double)r->n_resent), "pairs", count(pairs),
+        "latency_ms", latency_of(r), "throughput", "requests_per_s",
+        cr_results_number(good / s), "pairs_per_s",
         cr_results_number(pairs / s), "tokens_per_s",
         cr_results_number(tokens / s), "client_cpu_share",
         cr_results_number(share), "errors", errors_of(r));

@@ -340,6 +340,38 @@ def test_failures_of_a_stranger_are_counted(bench, experiment, tmp_path):
     assert '"other_scores":true' in page.split('"configurations"')[1]
 
 
+class Dropping(Stranger):
+    """Answers once a connection, and closes it at the second request."""
+
+    answered = False
+    dropped = 0
+
+    def do_POST(self):
+        self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        if self.answered:
+            Dropping.dropped += 1
+            self.close_connection = True
+        else:
+            self.answered = True
+            self.answer(200, {"results": [
+                {"index": i, "relevance_score": 0.5} for i in range(2)]})
+
+
+def test_requests_that_were_sent_again_are_told(bench, experiment, tmp_path):
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Dropping) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        _, results, _ = bench(
+            experiment(load="batch_sizes: [2], requests: 20"),
+            "--url", f"http://127.0.0.1:{server.server_port}", "--dialect",
+            "jina")
+        server.shutdown()
+    [c] = results["servers"][0]["configurations"]
+    assert c["failed"] == 0
+    assert 0 < c["resent"] <= Dropping.dropped  # some in the warm-up
+    text = (tmp_path / "out/report.md").read_text()
+    assert f"{c['resent']} requests were sent a second time" in text
+
+
 @pytest.mark.parametrize("dialect", ["tei", "cohere", "jina", "vllm",
                                      "infinity"])
 def test_dialects_agree(bench, experiment, build, tiny_model, dialect):
