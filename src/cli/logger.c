@@ -114,7 +114,9 @@ cr_status cr_logger_open(int fd, cr_logger **logger, cr_error *error) {
         return CR_OK;
     cr_free(l);
     *logger = NULL;
-    return cr_fail(error, CR_ERR_MEMORY, "cannot start a thread");
+    return cr_fail(
+        error, CR_ERR_MEMORY,
+        "cannot start a thread: allow more of them (ulimit -u, TasksMax)");
 }
 
 bool cr_logger_put(void *logger, const char *line, size_t len) {

@@ -26,12 +26,12 @@ typedef struct waited {
 static cr_status open_pipeline(cr_encoded *e, const cr_batching *batching,
                                cr_error *error) {
     const cr_backend_description *d = &e->generation->backend->description;
-    const cr_pipeline_options o = {.lanes = d->lanes,
-                                   .batching = *batching,
-                                   /* As the server has it. */
-                                   .quantum = 2 * d->group_tokens * d->lanes,
-                                   .max_queue_tokens = UINT64_MAX / 2,
-                                   .metrics = &e->metrics};
+    const cr_pipeline_options o = {
+        .lanes = d->lanes,
+        .batching = *batching,
+        .quantum = cr_fair_quantum(d->group_tokens, d->lanes),
+        .max_queue_tokens = UINT64_MAX / 2,
+        .metrics = &e->metrics};
     return cr_pipeline_new(&o, &e->pipeline, error);
 }
 

@@ -391,9 +391,8 @@ static cr_status begin(simulation *s) {
     for (uint32_t i = 0; i < o->replicas; i++) {
         s->replicas[i].number = i;
         s->replicas[i].idle = o->lanes;
-        /* As the server has it. */
         cr_dispatch_init(&s->replicas[i].dispatch, &o->batching,
-                         2 * g->group_tokens * o->lanes);
+                         cr_fair_quantum(g->group_tokens, o->lanes));
     }
     if (!o->in_flight && status == CR_OK)
         return push(s, 0, EVENT_ARRIVAL, NULL);

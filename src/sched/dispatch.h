@@ -33,6 +33,12 @@ typedef struct cr_dispatch_answer {
     size_t n_ended;
 } cr_dispatch_answer;
 
+/* Tokens of a turn in the fair round, of machines whose lanes like to take so
+ * many: a newcomer's turn is two groups' time of the whole machine. */
+static inline uint32_t cr_fair_quantum(uint32_t group_tokens, uint32_t lanes) {
+    return 2 * group_tokens * lanes;
+}
+
 void cr_dispatch_init(cr_dispatch *dispatch, const cr_batching *batching,
                       uint32_t quantum);
 /* Of an empty queue. */

@@ -236,8 +236,7 @@ static cr_status open_pipeline(cr_server *s, cr_error *error) {
                      .max_tokens = settings->batching_max_tokens,
                      .timeout_ns =
                          (int64_t)settings->batching_timeout_ms * 1000000},
-        /* A newcomer's turn is two groups' time of the whole machine. */
-        .quantum = 2 * d->group_tokens * d->lanes,
+        .quantum = cr_fair_quantum(d->group_tokens, d->lanes),
         .max_queue_tokens = settings->max_queue_tokens,
         .metrics = &s->metrics};
     return cr_pipeline_new(&o, &s->pipeline, error);
@@ -252,7 +251,9 @@ static cr_status open_grpc(cr_server *s, cr_error *error) {
 
 static cr_status start_ticker(cr_server *s, cr_error *error) {
     if (pthread_create(&s->ticker, NULL, tick, s) != 0)
-        return cr_fail(error, CR_ERR_MEMORY, "cannot start a thread");
+        return cr_fail(
+            error, CR_ERR_MEMORY,
+            "cannot start a thread: allow more of them (ulimit -u, TasksMax)");
     s->ticker_started = true;
     return CR_OK;
 }

@@ -199,9 +199,12 @@ static void take_headers(cr_h2_stream *s) {
     const char *type = s->headers[CR_H2_CONTENT_TYPE];
     const char *coding = s->headers[CR_H2_GRPC_ENCODING];
     if (s->header_bytes > CR_H2_MAX_HEADER_BYTES) {
+        char message[80];
+        snprintf(message, sizeof message,
+                 "the headers have more than %d bytes: send fewer",
+                 CR_H2_MAX_HEADER_BYTES);
         s->http_status = 431;
-        refuse(s, CR_REFUSAL_SIZE,
-               "the headers have more than 32768 bytes: send fewer");
+        refuse(s, CR_REFUSAL_SIZE, message);
     } else if (strcmp(s->method, "POST") != 0) {
         s->http_status = 405;
         refuse(s, CR_REFUSAL_METHOD, "gRPC is POST");
