@@ -19,7 +19,8 @@ struct cr_feed {
     cr_lines lines;
     cr_record_kind kind;
     cr_record_format format; /* CR_FORMAT_AUTO until the first line */
-    int wake[2];             /* written by close, to end a poll */
+    bool guessed_json; /* by the first line alone, and none was read yet */
+    int wake[2];       /* written by close, to end a poll */
     pthread_t thread;
     bool started;
 
@@ -100,21 +101,34 @@ static bool is_blank(cr_text line) {
     return at == line.len;
 }
 
+static void guess_format(cr_feed *feed, cr_text line) {
+    feed->format = cr_record_detect(feed->lines.name, line);
+    feed->guessed_json =
+        feed->format == CR_FORMAT_JSON && !cr_record_is_named(feed->lines.name);
+}
+
 static cr_status read_line(cr_feed *feed, cr_text line, bool *go_on,
                            cr_error *error) {
     cr_record record;
     cr_error why;
     if (feed->format == CR_FORMAT_AUTO &&
         (!is_blank(line) || cr_record_is_named(feed->lines.name)))
-        feed->format = cr_record_detect(feed->lines.name, line);
+        guess_format(feed, line);
     if (cr_record_parse(line, feed->kind, feed->format, &record, &why) ==
         CR_OK) {
         cr_pair pair = {record.query, record.passage};
+        feed->guessed_json = false;
         cr_status status = hand_over(feed, &pair, false, go_on, error);
         cr_record_fini(&record);
         return status;
     }
-    cr_lines_fail(&feed->lines, error, "%s", why.message);
+    cr_lines_fail(&feed->lines, error, "%s%s", why.message,
+                  !feed->guessed_json ? ""
+                  : feed->kind == CR_RECORD_PAIR
+                      ? " (taken for JSON as the first line begins with {; "
+                        "--format tsv reads columns)"
+                      : " (taken for JSON as the first line begins with {; "
+                        "--format text reads lines as they are)");
     cr_pair message = {{"", 0}, {error->message, strlen(error->message)}};
     return hand_over(feed, &message, true, go_on, error);
 }

@@ -57,6 +57,8 @@
 #define CR_GAUGE_LIST(X)                                                       \
     X(READY, "ready", "", "1 while requests are taken.")                       \
     X(CONNECTIONS, "connections", "", "Open connections.")                     \
+    X(LINGERING, "connections_lingering", "",                                  \
+      "Connections that were answered early and are read to their end.")       \
     X(IN_FLIGHT, "requests_in_flight", "", "Requests not yet answered.")       \
     X(PENDING_BYTES, "pending_body_bytes", "",                                 \
       "Bytes of bodies that are held.")                                        \

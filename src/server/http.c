@@ -742,6 +742,10 @@ const char *cr_http_address(const cr_http *http) {
     return http->listener.address;
 }
 
+uint32_t cr_http_n_lingering(const cr_http *http) {
+    return cr_linger_count(http->linger);
+}
+
 uint32_t cr_http_evictions(const cr_settings *settings) {
     enum { PART = 128, MOST = 8 };
     uint32_t n = settings->max_connections / PART + 1;

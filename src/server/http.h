@@ -93,6 +93,8 @@ uint32_t cr_http_n_accepted(const cr_http *http);
  * times a second. */
 void cr_http_sweep(cr_http *http);
 /* How much a connection that was answered early may still send. */
+/* Connections that were answered early and are read to their end. */
+uint32_t cr_http_n_lingering(const cr_http *http);
 /* Idle connections that give way at a time, where all are taken. */
 uint32_t cr_http_evictions(const cr_settings *settings);
 uint32_t cr_http_linger_bytes(const cr_settings *settings);

@@ -37,6 +37,7 @@ struct cr_linger {
     /* The thread's alone, the oldest first. */
     place places[CR_MAX_LINGERING];
     uint32_t n_places;
+    _Atomic uint32_t n_told; /* the same, for everybody */
     char piece[PIECE_BYTES];
 };
 
@@ -108,6 +109,7 @@ static void sleep_until_needed(cr_linger *l) {
     int ms = until == INT64_MAX ? -1
              : left_ns <= 0     ? 0
                                 : (int)(left_ns / 1000000) + 1;
+    atomic_store(&l->n_told, l->n_places);
     poll(fds, l->n_places + 1, ms);
     if (fds[l->n_places].revents) {
         ssize_t n = read(l->wake[0], l->piece, sizeof l->piece);
@@ -193,6 +195,8 @@ void cr_linger_add(cr_linger *l, int fd) {
     else
         close(copy);
 }
+
+uint32_t cr_linger_count(cr_linger *l) { return atomic_load(&l->n_told); }
 
 void cr_linger_free(cr_linger *l, uint32_t ms) {
     if (!l)

@@ -31,6 +31,8 @@ cr_status cr_linger_new(uint64_t max_bytes, uint32_t max_ms, cr_linger **linger,
 /* `fd` is a connected stream socket. Without a descriptor for the copy nothing
  * happens, and closing `fd` closes the connection. */
 void cr_linger_add(cr_linger *linger, int fd);
+/* How many linger at this moment. */
+uint32_t cr_linger_count(cr_linger *linger);
 /* Waits until nobody lingers, `ms` at most; then all are closed. NULL is
  * fine. */
 void cr_linger_free(cr_linger *linger, uint32_t ms);

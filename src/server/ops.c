@@ -134,6 +134,7 @@ static void put_counters(cr_json_out *out, const cr_metrics *m) {
 
 static void put_gauges(cr_json_out *out, const cr_metrics *m) {
     put_gauge(out, m, "connections", CR_GAUGE_CONNECTIONS);
+    put_gauge(out, m, "connections_lingering", CR_GAUGE_LINGERING);
     put_gauge(out, m, "requests_in_flight", CR_GAUGE_IN_FLIGHT);
     put_gauge(out, m, "pending_body_bytes", CR_GAUGE_PENDING_BYTES);
     put_gauge(out, m, "queue_pairs", CR_GAUGE_QUEUE_PAIRS);

@@ -68,6 +68,7 @@ void cr_server_look(cr_server *server) {
     cr_metrics_set(m, CR_GAUGE_UPTIME, cr_now_ns() - server->started_ns);
     cr_metrics_set(m, CR_GAUGE_READY, atomic_load(&server->ready));
     cr_metrics_set(m, CR_GAUGE_RESIDENT, resident_bytes());
+    cr_metrics_set(m, CR_GAUGE_LINGERING, cr_http_n_lingering(server->http));
     cr_metrics_set_counter(m, CR_COUNT_CPU, (uint64_t)cpu_ns());
 }
 

@@ -95,6 +95,23 @@ def test_an_answer_comes_before_the_body(server):
         s.sendall(b"x")
 
 
+def test_who_lingers_is_counted(server):
+    def lingering():
+        return server.stats()["connections_lingering"]
+
+    def wait_for(n):
+        end = time.monotonic() + 20 * server.slower
+        while lingering() != n:
+            assert time.monotonic() < end, lingering()
+            time.sleep(0.05)
+
+    wait_for(0)
+    with refused(server), refused(server) as s:
+        s.sendall(b"x")
+        wait_for(2)
+    wait_for(0)
+
+
 def test_bytes_are_limited(server):
     limit = server.get("/info").json["crossrank"]["limits"]["linger_bytes"]
     assert limit == 64 << 20
