@@ -201,7 +201,8 @@ typedef struct cr_pair {
 /* Scores pairs[n] into scores[n], in order; n may be 0. A score depends on its
  * pair and the model only: never on the other pairs, their order, the number
  * of lanes or other callers. Blocks until done; allocates nothing, but for
- * RoBERTa and XLM-RoBERTa, whose tokenizers do. On failure scores[] is undefined. CR_ERR_ARGUMENT: the ranker was opened before a fork;
+ * RoBERTa and XLM-RoBERTa, whose tokenizers do. On failure scores[] is
+ * undefined. CR_ERR_ARGUMENT: the ranker was opened before a fork;
  * CR_ERR_UNSUPPORTED: the model has several labels; CR_ERR_MODEL: the weights
  * give no finite number. */
 CR_API cr_status cr_score(cr_ranker *ranker, const cr_pair *pairs, size_t n,

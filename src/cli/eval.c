@@ -229,21 +229,28 @@ static cr_status evaluate(const eval_options *o, cr_ranker *ranker,
         return cr_fail_memory(error, collection->n_candidates * sizeof *scores,
                               "scores");
     int fd;
-    bool is_new = o->save && access(o->save, F_OK) != 0;
+    struct stat about;
+    bool is_new = o->save && lstat(o->save, &about) != 0, is_whole = false;
     cr_status status = open_run(o->save, &fd, error);
     double began = cr_seconds();
     if (status == CR_OK)
         status = score_all(o, ranker, collection, scores, error);
     double seconds = cr_seconds() - began;
-    if (status == CR_OK)
+    bool scored = status == CR_OK;
+    if (scored) {
         cr_common_note_cut(&o->common, ranker);
-    if (status == CR_OK)
         status = report(o, collection, scores, seconds, error);
-    if (status == CR_OK && o->save)
-        status = save_run(o->save, fd, collection, scores, error);
-    else if (fd >= 0)
+    }
+    if (scored && o->save) { /* whether the figures could be shown or not */
+        cr_error own;
+        cr_status saved = save_run(o->save, fd, collection, scores,
+                                   status == CR_OK ? error : &own);
+        is_whole = saved == CR_OK;
+        status = status == CR_OK ? saved : status;
+    } else if (fd >= 0) {
         close(fd);
-    if (status != CR_OK && fd >= 0 && is_new)
+    }
+    if (fd >= 0 && is_new && !is_whole)
         unlink(o->save); /* nothing, or half of it */
     cr_free(scores);
     return status;

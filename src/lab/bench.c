@@ -643,15 +643,15 @@ static json_t *command_of(const cr_bench_options *o) {
 static cr_status write_results(const bench *b, bool interrupted) {
     const cr_bench_options *o = b->o;
     json_t *root = json_pack(
-        "{s:s,s:s,s:s,s:O,s:o,s:b,s:I,s:o,s:o,s:O,s:o,s:O,s:o,s:O}", "schema",
-        "crossrank-results/1", "name", b->e->name, "description",
-        b->e->description, "started_at", b->started_at, "finished_at",
-        cr_results_now(), "interrupted", (int)interrupted, "planned_servers",
-        (json_int_t)cr_experiment_combinations(b->e), "command", command_of(o),
-        "experiment", cr_results_experiment(b->e, o->url != NULL, b->servers),
-        "machine", b->machine, "software", cr_results_software(), "dataset",
-        b->dataset, "accuracy", worst_accuracy(b->servers), "servers",
-        b->servers);
+        "{s:s,s:o,s:s,s:O,s:o,s:b,s:I,s:o,s:o,s:O,s:o,s:O,s:o,s:O}", "schema",
+        "crossrank-results/1", "name", cr_results_path(b->e->name),
+        "description", b->e->description, "started_at", b->started_at,
+        "finished_at", cr_results_now(), "interrupted", (int)interrupted,
+        "planned_servers", (json_int_t)cr_experiment_combinations(b->e),
+        "command", command_of(o), "experiment",
+        cr_results_experiment(b->e, o->url != NULL, b->servers), "machine",
+        b->machine, "software", cr_results_software(), "dataset", b->dataset,
+        "accuracy", worst_accuracy(b->servers), "servers", b->servers);
     cr_buf text;
     cr_buf_init(&text, CR_RESULTS_BYTES);
     cr_status status =

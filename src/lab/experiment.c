@@ -378,28 +378,46 @@ static cr_status fail_unknown(reader *r, const yaml_node_t *key,
 static cr_status walk(reader *r, const char *path, size_t depth,
                       yaml_node_t *node);
 
-/* Whether both say the same, keys in any order. */
+static bool is_same_scalar(const yaml_node_t *a, const yaml_node_t *b) {
+    return a->type == YAML_SCALAR_NODE && b->type == YAML_SCALAR_NODE &&
+           a->data.scalar.length == b->data.scalar.length &&
+           memcmp(a->data.scalar.value, b->data.scalar.value,
+                  a->data.scalar.length) == 0;
+}
+
+/* A word, or a list of them. What is deeper is no value of any key, and by its
+ * aliases may have no end. */
+static bool is_same_value(reader *r, const yaml_node_t *a,
+                          const yaml_node_t *b) {
+    if (a->type != YAML_SEQUENCE_NODE || b->type != YAML_SEQUENCE_NODE)
+        return is_same_scalar(a, b);
+    size_t n = count_values(a);
+    bool same = n == count_values(b);
+    for (size_t i = 0; i < n && same; i++)
+        same = is_same_scalar(
+            yaml_document_get_node(&r->yaml.document,
+                                   a->data.sequence.items.start[i]),
+            yaml_document_get_node(&r->yaml.document,
+                                   b->data.sequence.items.start[i]));
+    return same;
+}
+
+/* Whether two mappings say the same, in any order. */
 static bool is_same(reader *r, const yaml_node_t *a, const yaml_node_t *b) {
-    if (a->type != b->type || a->type == YAML_SEQUENCE_NODE)
+    if (a->type != YAML_MAPPING_NODE || b->type != YAML_MAPPING_NODE)
         return false;
-    if (a->type == YAML_SCALAR_NODE)
-        return a->data.scalar.length == b->data.scalar.length &&
-               memcmp(a->data.scalar.value, b->data.scalar.value,
-                      a->data.scalar.length) == 0;
-    const yaml_node_pair_t *first = b->data.mapping.pairs.start;
-    const yaml_node_pair_t *pair = a->data.mapping.pairs.start;
-    ptrdiff_t n = a->data.mapping.pairs.top - pair;
-    bool same = n == b->data.mapping.pairs.top - first;
+    const yaml_node_pair_t *of_a = a->data.mapping.pairs.start;
+    const yaml_node_pair_t *of_b = b->data.mapping.pairs.start;
+    ptrdiff_t n = a->data.mapping.pairs.top - of_a;
+    bool same = n == b->data.mapping.pairs.top - of_b;
+    yaml_document_t *d = &r->yaml.document;
     for (ptrdiff_t i = 0; i < n && same; i++) {
         same = false;
         for (ptrdiff_t k = 0; k < n && !same; k++)
-            same =
-                is_same(
-                    r, yaml_document_get_node(&r->yaml.document, pair[i].key),
-                    yaml_document_get_node(&r->yaml.document, first[k].key)) &&
-                is_same(
-                    r, yaml_document_get_node(&r->yaml.document, pair[i].value),
-                    yaml_document_get_node(&r->yaml.document, first[k].value));
+            same = is_same_scalar(yaml_document_get_node(d, of_a[i].key),
+                                  yaml_document_get_node(d, of_b[k].key)) &&
+                   is_same_value(r, yaml_document_get_node(d, of_a[i].value),
+                                 yaml_document_get_node(d, of_b[k].value));
     }
     return same;
 }

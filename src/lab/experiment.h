@@ -99,12 +99,12 @@ void cr_experiment_fini(cr_experiment *experiment);
 cr_status cr_experiment_set(cr_experiment *experiment, const char *key,
                             const char *value, cr_error *error);
 
-/* Servers that a sweep has: the product of the values; 1 without a sweep. */
 /* Drops the settings that cannot apply, with a note each: what is the server's
  * own where `stranger` runs it, what only a server has in process. A sweep of
  * a stranger is CR_ERR_ARGUMENT. */
 cr_status cr_experiment_leave_out(cr_experiment *experiment, bool stranger,
                                   cr_error *error);
+/* Servers that a sweep has: the product of the values; 1 without a sweep. */
 size_t cr_experiment_combinations(const cr_experiment *experiment);
 /* Which value of keys[key] combination `number` has; the last key runs
  * fastest. */

@@ -27,9 +27,9 @@ typedef struct cr_grpc_answer {
  * CR_ERR_MEMORY. */
 cr_status cr_grpc_client_open(const char *url, cr_grpc_client **client,
                               cr_error *error);
-/* NULL is allowed. */
 /* Calls that were made again, as the kept connection had been closed. */
 size_t cr_grpc_client_resent(const cr_grpc_client *client);
+/* NULL is allowed. */
 void cr_grpc_client_close(cr_grpc_client *client);
 /* Calls `path`, which is /PACKAGE.SERVICE/METHOD, with a serialized message.
  * CR_ERR_IO: no connection, or it broke; CR_ERR_INPUT: what came is no answer

@@ -18,6 +18,13 @@ static double rate(uint64_t *last, uint64_t now, double seconds) {
     return seconds > 0 ? (double)more / seconds : 0;
 }
 
+/* CPU time, of a clock that a reset leaves alone: for a moment its counter says
+ * 0, which is no time. */
+static double cpu_rate(cr_history *h, const cr_metrics *m, double seconds) {
+    uint64_t now = cr_metrics_counter(m, CR_COUNT_CPU);
+    return now < h->cpu_ns ? 0 : rate(&h->cpu_ns, now, seconds) * 1e-9;
+}
+
 /* The mean of what came into a histogram since last time. */
 static double mean(cr_history *h, const cr_metrics *m, cr_histogram_id id,
                    double unit) {
@@ -60,7 +67,7 @@ void cr_history_add(cr_history *h, const cr_metrics *m, int64_t now_ns,
         .lanes_busy =
             rate(&h->busy_ns, cr_metrics_counter(m, CR_COUNT_LANE_BUSY), s) *
             1e-9 / (lanes > 0 ? lanes : 1),
-        .cpu = rate(&h->cpu_ns, cr_metrics_counter(m, CR_COUNT_CPU), s) * 1e-9,
+        .cpu = cpu_rate(h, m, s),
         .memory_bytes = (double)cr_metrics_gauge(m, CR_GAUGE_RESIDENT),
         .in_flight = (double)cr_metrics_gauge(m, CR_GAUGE_IN_FLIGHT)};
     double padded =

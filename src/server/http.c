@@ -729,12 +729,13 @@ cr_status cr_http_open(const cr_settings *settings, const cr_http_app *app,
         status = worker_start(&http->ingest, error);
     if (status == CR_OK)
         status = worker_start(&http->errands, error);
+    *out = http; /* who waits in the backlog may be answered from here on */
     if (status == CR_OK)
         status = start_daemon(http, error);
-    if (status != CR_OK)
+    if (status != CR_OK) {
+        *out = NULL;
         cr_http_close(http);
-    else
-        *out = http;
+    }
     return status;
 }
 
@@ -762,8 +763,10 @@ void cr_http_quiesce(cr_http *http) {
         return;
     cr_streams_end(http->streams);
     MHD_socket fd = MHD_quiesce_daemon(http->daemon);
+    pthread_mutex_lock(&http->conn_lock); /* the sweeper looks at it */
     if (fd != MHD_INVALID_SOCKET)
         cr_listener_close(&http->listener);
+    pthread_mutex_unlock(&http->conn_lock);
 }
 
 uint32_t cr_http_n_accepted(const cr_http *http) {

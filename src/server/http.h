@@ -92,11 +92,11 @@ uint32_t cr_http_n_accepted(const cr_http *http);
 /* Closes connections that take too long to send or to read. To be called a few
  * times a second. */
 void cr_http_sweep(cr_http *http);
-/* How much a connection that was answered early may still send. */
 /* Connections that were answered early and are read to their end. */
 uint32_t cr_http_n_lingering(const cr_http *http);
 /* Idle connections that give way at a time, where all are taken. */
 uint32_t cr_http_evictions(const cr_settings *settings);
+/* How much a connection that was answered early may still send. */
 uint32_t cr_http_linger_bytes(const cr_settings *settings);
 /* Bytes that another front end holds count against max_pending_bytes too;
  * false: it is passed, and they are counted all the same. From any thread. */

@@ -99,16 +99,17 @@ def test_who_lingers_is_counted(server):
     def lingering():
         return server.stats()["connections_lingering"]
 
-    def wait_for(n):
+    def wait_for(n, *talking):
         end = time.monotonic() + 20 * server.slower
         while lingering() != n:
             assert time.monotonic() < end, lingering()
+            for s in talking:  # or they are cut off for their silence
+                s.sendall(b"x")
             time.sleep(0.05)
 
     wait_for(0)
-    with refused(server), refused(server) as s:
-        s.sendall(b"x")
-        wait_for(2)
+    with refused(server) as one, refused(server) as other:
+        wait_for(2, one, other)
     wait_for(0)
 
 

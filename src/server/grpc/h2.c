@@ -173,7 +173,10 @@ static bool sweep_conn(cr_h2_conn *conn, int64_t now) {
  * others must not be kept out. Who is going already makes room, too. */
 static void make_room(cr_h2 *h2, int64_t now) {
     const int64_t second = 1000000000;
-    int64_t n_wanted = h2->turned_away ? cr_http_evictions(h2->settings) : 0;
+    bool full =
+        atomic_load(&h2->n_connections) >= h2->settings->max_connections;
+    int64_t n_wanted =
+        h2->turned_away && full ? cr_http_evictions(h2->settings) : 0;
     h2->turned_away = false;
     for (const cr_h2_conn *conn = h2->conns; conn; conn = conn->behind)
         n_wanted -= conn->phase >= CR_H2_ENDING;
@@ -416,7 +419,6 @@ static void stop_ingest(cr_h2 *h2) {
 void cr_h2_close(cr_h2 *h2) {
     if (!h2)
         return;
-    stop_ingest(h2);
     if (h2->started) {
         pthread_mutex_lock(&h2->lock);
         atomic_store(&h2->stop_wanted, true);
@@ -425,6 +427,7 @@ void cr_h2_close(cr_h2 *h2) {
         pthread_join(h2->thread, NULL);
         uv_loop_close(&h2->loop);
     }
+    stop_ingest(h2); /* behind the loop, which waits for what lies there */
     nghttp2_session_callbacks_del(h2->callbacks);
     nghttp2_option_del(h2->options);
     pthread_cond_destroy(&h2->ingest_wake);

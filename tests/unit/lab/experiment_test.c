@@ -160,6 +160,17 @@ static void test_keys_that_exclude_each_other(void **state) {
                  "    - {backend: cpu, quantization: int8}\n"
                  "    - {backend: mps, quantization: fp32}\n",
                  4, 7, "instance 2 is another than the first");
+    /* Aliases of their own parents have no end. */
+    expect_fault("model_pool:\n  instances:\n"
+                 "    - &a {backend: cpu, x: *a}\n"
+                 "    - &b {backend: cpu, x: *b}\n",
+                 4, 7, "instance 2 is another than the first");
+    cr_experiment e;
+    expect_good("model_pool:\n  instances:\n"
+                "    - {backend: cpu, quantization: [fp32, int8]}\n"
+                "    - {quantization: [fp32, int8], backend: cpu}\n",
+                &e);
+    cr_experiment_fini(&e);
 }
 
 /* ---- Data, and how it is dealt out --------------------------------------- */
