@@ -91,6 +91,12 @@ cr_status cr_fail_as_input(cr_status status, cr_error *error) {
     return CR_ERR_INPUT;
 }
 
+cr_status cr_fail_thread(cr_error *error) {
+    return cr_fail(error, CR_ERR_MEMORY,
+                   "cannot start a thread: allow more of them (ulimit -u, "
+                   "TasksMax)");
+}
+
 cr_status cr_fail_memory(cr_error *error, size_t bytes, const char *what) {
     return cr_fail(error, CR_ERR_MEMORY,
                    "no memory for %s (%zu bytes): free memory or use smaller "

@@ -45,6 +45,9 @@ cr_status cr_fail_at(cr_error *error, cr_status status, uint64_t line,
  * too; another status is returned as it is. */
 cr_status cr_fail_as_input(cr_status status, cr_error *error);
 
+/* CR_ERR_MEMORY where the system gives no thread, with what to raise. */
+cr_status cr_fail_thread(cr_error *error);
+
 /* CR_ERR_MEMORY with a message that says how many bytes for what. */
 cr_status cr_fail_memory(cr_error *error, size_t bytes, const char *what);
 

@@ -24,8 +24,8 @@ struct cr_logger {
     uint64_t n_lost; /* and no line has said so yet */
 };
 
-/* False: nobody will ever read it. */
-static bool write_all(int fd, const char *bytes, size_t len) {
+/* What a closed pipe does not take is gone: there is nobody to tell. */
+static void write_all(int fd, const char *bytes, size_t len) {
     while (len) {
         ssize_t n = write(fd, bytes, len);
         if (n >= 0) {
@@ -35,10 +35,9 @@ static bool write_all(int fd, const char *bytes, size_t len) {
             struct pollfd p = {.fd = fd, .events = POLLOUT};
             poll(&p, 1, -1);
         } else if (errno != EINTR) {
-            return false;
+            return;
         }
     }
-    return true;
 }
 
 static void take(cr_logger *l, char *piece, size_t n) {
@@ -88,7 +87,7 @@ static void *write_lines(void *context) {
         tell_lost(l);
         l->writing = true;
         pthread_mutex_unlock(&l->lock);
-        write_all(l->fd, piece, n); /* a closed pipe takes no complaint */
+        write_all(l->fd, piece, n);
         pthread_mutex_lock(&l->lock);
         l->writing = false;
         if (!l->len)
@@ -114,9 +113,7 @@ cr_status cr_logger_open(int fd, cr_logger **logger, cr_error *error) {
         return CR_OK;
     cr_free(l);
     *logger = NULL;
-    return cr_fail(
-        error, CR_ERR_MEMORY,
-        "cannot start a thread: allow more of them (ulimit -u, TasksMax)");
+    return cr_fail_thread(error);
 }
 
 bool cr_logger_put(void *logger, const char *line, size_t len) {

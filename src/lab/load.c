@@ -16,6 +16,9 @@
 #include <string.h>
 #include <sys/resource.h>
 
+/* After a request that found no server. */
+static const double FAILED_NAP_S = 0.02;
+
 enum { POLL_MS = 50, MAX_BODY_BYTES = 64 << 20, STACK_BYTES = 1 << 20 };
 
 typedef struct load load;
@@ -99,9 +102,6 @@ static bool sleep_until(load *l, double at_s) {
         nanosleep(&t, NULL);
     }
 }
-
-/* After a request that found no server. */
-static const double FAILED_NAP_S = 0.02;
 
 /* ---- One request ----------------------------------------------------------
  */
@@ -268,8 +268,8 @@ static cr_status do_request(worker *w, uint64_t number, double scheduled_s) {
         atomic_fetch_add(&l->failed, 1);
     }
     atomic_fetch_add(&l->done, 1);
-    if (status ==
-        CR_ERR_IO) /* nobody is there: not a thousand times a second */
+    /* Nobody is there: that is not to be asked a thousand times a second. */
+    if (status == CR_ERR_IO)
         sleep_until(l, sample.end_s + FAILED_NAP_S);
     return add_sample(w, &sample);
 }

@@ -600,9 +600,7 @@ static void worker_init(worker *w, cr_http *http) {
 
 static cr_status worker_start(worker *w, cr_error *error) {
     if (pthread_create(&w->thread, NULL, receive_all, w) != 0)
-        return cr_fail(
-            error, CR_ERR_MEMORY,
-            "cannot start a thread: allow more of them (ulimit -u, TasksMax)");
+        return cr_fail_thread(error);
     w->started = true;
     return CR_OK;
 }

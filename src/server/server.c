@@ -252,9 +252,7 @@ static cr_status open_grpc(cr_server *s, cr_error *error) {
 
 static cr_status start_ticker(cr_server *s, cr_error *error) {
     if (pthread_create(&s->ticker, NULL, tick, s) != 0)
-        return cr_fail(
-            error, CR_ERR_MEMORY,
-            "cannot start a thread: allow more of them (ulimit -u, TasksMax)");
+        return cr_fail_thread(error);
     s->ticker_started = true;
     return CR_OK;
 }

@@ -230,12 +230,13 @@ void cr_setting_show(const cr_settings *settings, const cr_setting *setting,
     const char *string;
     switch (setting->kind) {
     case CR_SETTING_OPTIONAL:
-    case CR_SETTING_NUMBER:
-        if (setting->kind == CR_SETTING_OPTIONAL &&
-            *(const uint32_t *)value == CR_UNSET)
+        if (*(const uint32_t *)value == CR_UNSET)
             cr_json_put(out, "null");
         else
             cr_json_put(out, "%u", *(const uint32_t *)value);
+        return;
+    case CR_SETTING_NUMBER:
+        cr_json_put(out, "%u", *(const uint32_t *)value);
         return;
     case CR_SETTING_BOOL:
         cr_json_put(out, "%s", *(const bool *)value ? "true" : "false");

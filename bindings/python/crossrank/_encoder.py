@@ -97,43 +97,42 @@ class Encoding:
 _Method = TypeVar("_Method", bound=Callable[..., Any])
 
 
-def _accept_old_names(method: _Method) -> _Method:
-    """The keywords that sentence-transformers renamed or dropped."""
-    renamed = {"sentences": "inputs", "activation_fct": "activation_fn"}
-
-    @functools.wraps(method)
-    def wrapper(self: Any, *args: Any, **kwargs: Any) -> Any:
-        for old in ("num_workers", *renamed):
-            if old not in kwargs:
-                continue
-            value = kwargs.pop(old)
-            new = renamed.get(old)
-            if new is not None:
-                kwargs[new] = value
-            warnings.warn(
-                f"{method.__name__}({old}=...) is deprecated: "
-                + (f"use {new}" if new else "it has no effect"),
-                DeprecationWarning, stacklevel=2)
-        return method(self, *args, **kwargs)
-
-    return cast("_Method", wrapper)
-
-
-def _accept_old_arguments(method: _Method) -> _Method:
-    """The constructor's names in sentence-transformers, now and before."""
-    names = {"model_name_or_path": "model", "model_name": "model",
-             "default_activation_function": "activation_fn"}
-
-    @functools.wraps(method)
-    def wrapper(self: Any, *args: Any, **kwargs: Any) -> None:
-        for theirs, ours in names.items():
-            if theirs in kwargs:
-                if ours in kwargs or (ours == "model" and args):
+def _accept(names: Mapping[str, str | None], *,
+            deprecated: bool) -> Callable[[_Method], _Method]:
+    """Keywords of sentence-transformers under other names here; None: without
+    effect."""
+    def decorate(method: _Method) -> _Method:
+        @functools.wraps(method)
+        def wrapper(self: Any, *args: Any, **kwargs: Any) -> Any:
+            for theirs, ours in names.items():
+                if theirs not in kwargs:
+                    continue
+                value = kwargs.pop(theirs)
+                if ours in kwargs:
                     raise TypeError(f"{theirs} and {ours} are both given")
-                kwargs[ours] = kwargs.pop(theirs)
-        method(self, *args, **kwargs)
+                if ours is not None:
+                    kwargs[ours] = value
+                if deprecated:
+                    warnings.warn(
+                        f"{method.__name__}({theirs}=...) is deprecated: "
+                        + (f"use {ours}" if ours else "it has no effect"),
+                        DeprecationWarning, stacklevel=2)
+            return method(self, *args, **kwargs)
 
-    return cast("_Method", wrapper)
+        return cast("_Method", wrapper)
+
+    return decorate
+
+
+# Of predict and rank: what sentence-transformers renamed or dropped.
+_accept_old_names = _accept({"sentences": "inputs", "num_workers": None,
+                             "activation_fct": "activation_fn"},
+                            deprecated=True)
+# Of the constructor: its names there, now and before.
+_accept_their_names = _accept({"model_name_or_path": "model",
+                               "model_name": "model",
+                               "default_activation_function": "activation_fn"},
+                              deprecated=False)
 
 
 def _refuse(arguments: Mapping[str, Any]) -> None:
@@ -205,7 +204,7 @@ class CrossEncoder:
             sentence-transformers that cannot apply.
     """
 
-    @_accept_old_arguments
+    @_accept_their_names
     def __init__(
         self,
         model: str | os.PathLike[str] | None = None,
@@ -508,18 +507,20 @@ class CrossEncoder:
         if show_progress_bar is None:
             show_progress_bar = logger.getEffectiveLevel() in (
                 logging.INFO, logging.DEBUG)
-        lengths = np.fromiter((len(query) + len(passage)
-                               for query, passage in pairs), float, len(pairs))
         return self._in_steps(
-            lengths, lambda first, end: self._ranker.logits(
+            len(pairs),
+            lambda: np.fromiter((len(query) + len(passage)
+                                 for query, passage in pairs), float),
+            lambda first, end: self._ranker.logits(
                 pairs, first, end, self._info.n_labels), show_progress_bar)
 
     def _predict_at(self, table: NDArray[np.uintp]) -> Scores:
         """``predict`` of texts in memory that the caller keeps: a row of the
         table is address and bytes of a query, then of a passage."""
-        lengths = table[:, 1].astype(float) + table[:, 3].astype(float)
         logits = self._in_steps(
-            lengths, lambda first, end: self._ranker.logits_at(
+            len(table),
+            lambda: table[:, 1].astype(float) + table[:, 3].astype(float),
+            lambda first, end: self._ranker.logits_at(
                 table[first:end], self._info.n_labels), False)
         return self._activate(None, logits)
 
@@ -529,14 +530,17 @@ class CrossEncoder:
             4 * info.hidden_size + 2 * info.intermediate_size)
         return FIRST_STEP * info.threads * min(1.0, SMALL_MODEL / weights)
 
-    def _in_steps(self, lengths: NDArray[np.float64],
+    def _in_steps(self, n: int,
+                  lengths_of: Callable[[], NDArray[np.float64]],
                   logits_of: Callable[[int, int], Scores],
                   show_progress_bar: bool) -> Scores:
-        n = len(lengths)
-        logits = np.empty((n, self._info.n_labels), np.float32)
-        costs = np.cumsum(
-            np.minimum(lengths, MAX_PAIR_CHARACTERS) + PAIR_COST)
         budget, first, spent = self._first_budget(), 0, 0.0
+        logits = np.empty((n, self._info.n_labels), np.float32)
+        if n * (MAX_PAIR_CHARACTERS + PAIR_COST) <= budget:
+            costs = np.arange(1.0, n + 1)  # one step, however long they are
+        else:
+            costs = np.cumsum(
+                np.minimum(lengths_of(), MAX_PAIR_CHARACTERS) + PAIR_COST)
         with _progress(n, show_progress_bar) as bar:
             while first < n:
                 end = int(np.searchsorted(costs, spent + budget, "right"))

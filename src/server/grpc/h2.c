@@ -340,9 +340,7 @@ static cr_status open_loop(cr_h2 *h2, cr_listener *l, cr_error *error) {
         uv_timer_start(&h2->timer, on_timer, SWEEP_MS, SWEEP_MS);
         h2->started = pthread_create(&h2->thread, NULL, run_loop, h2) == 0;
         if (!h2->started)
-            status = cr_fail(error, CR_ERR_MEMORY,
-                             "cannot start a thread: allow more of them "
-                             "(ulimit -u, TasksMax)");
+            status = cr_fail_thread(error);
     }
     if (status == CR_OK)
         return CR_OK;
@@ -376,9 +374,7 @@ cr_status cr_h2_open(const cr_settings *settings, uint32_t port,
         status = cr_h2_conn_prepare(h2, error);
     if (status == CR_OK &&
         pthread_create(&h2->ingest_thread, NULL, ingest, h2) != 0)
-        status = cr_fail(
-            error, CR_ERR_MEMORY,
-            "cannot start a thread: allow more of them (ulimit -u, TasksMax)");
+        status = cr_fail_thread(error);
     else
         h2->ingest_started = status == CR_OK;
     if (status == CR_OK)
